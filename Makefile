@@ -1,0 +1,54 @@
+# Everything runs in .venv; nothing but Python 3.11 and make is needed. `make help` lists what there is.
+PYTHON ?= python3
+FOR ?= 60s
+BIN := .venv/bin
+ROOMS := schemas scoring consumer producer api cli
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types dev models dist clean
+
+help: ## Show what make can do
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/embedded ## Watch anomalies being found; no server needed (FOR=20s for less)
+	$(BIN)/skim demo --for $(FOR)
+
+test: dev lint types ## Install what tests need, check style and types, run all tests
+	$(BIN)/python -m pytest -q
+
+lint: dev ## Style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: dev ## Types, strictly
+	$(BIN)/mypy -p skimstream
+	$(BIN)/mypy tests
+
+dev: .venv/dev ## Install for development, and make the links that mypy follows
+
+models: dev ## Make the demo models anew, from simulated events without anomalies
+	rm -rf build/models && mkdir -p build/models
+	$(BIN)/skim simulate ztf --count 30000 --anomalies 0 --seed 1001 --night 2026-10-01 --out build/models/ztf.avro
+	$(BIN)/skim train ztf build/models/ztf.avro --out scoring/models/ztf-demo
+	$(BIN)/skim simulate behaviour --count 30000 --anomalies 0 --seed 1001 --night 2026-10-01 --out build/models/behaviour.avro
+	$(BIN)/skim train behaviour build/models/behaviour.avro --out scoring/models/behaviour-demo
+
+dist: dev ## Build the wheel from what is committed
+	rm -rf build/dist && mkdir -p build/dist/source && git archive HEAD | tar -x -C build/dist/source
+	$(BIN)/python -m build --wheel --outdir build/dist build/dist/source
+
+clean: ## Remove everything that was made
+	rm -rf .venv build *.egg-info
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/embedded: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install -q -e '.[embedded]'
+	touch $@
+
+.venv/dev: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install -q -e '.[dev]'
+	mkdir -p build/types/skimstream
+	for room in $(ROOMS); do ln -sfn ../../../$$room build/types/skimstream/$$room; done
+	touch $@ .venv/embedded

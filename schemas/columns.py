@@ -1,0 +1,165 @@
+"""A batch of records as a struct of arrays, with child tables as offset + values, like Arrow lists.
+
+Records go in, columns come out, and nothing after the decoder looks at a single record again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+# FNV-1a with 64 bits (draft-eastlake-fnv), then MurmurHash3's finaliser, since FNV leaves short texts in its low bits.
+FNV_OFFSET = np.uint64(0xCBF29CE484222325)
+FNV_PRIME = np.uint64(0x100000001B3)
+MIX_1 = np.uint64(0xFF51AFD7ED558CCD)
+MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
+SHIFT = np.uint64(33)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to read from a record, by dotted path (`candidate.jd`); everything else is skipped.
+
+    `tables` are arrays of records, each with its own wanted fields; a path that the writer lacks reads as null.
+    """
+
+    numbers: tuple[str, ...] = ()
+    integers: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    tables: Mapping[str, "Wanted"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A column of UTF-8 texts as spans into one buffer: `start`, `length` int64[n]; length -1 = null."""
+
+    buffer: NDArray[np.uint8]
+    start: Ints
+    length: Ints
+
+    def at(self, row: int) -> str | None:
+        """The text of one row, for the few rows that people get to see."""
+        if self.length[row] < 0:
+            return None
+        return self.buffer[self.start[row] : self.start[row] + self.length[row]].tobytes().decode()
+
+    def null(self) -> Bools:
+        """bool[n], True where there is no text."""
+        return self.length < 0
+
+    def hashes(self) -> NDArray[np.uint64]:
+        """uint64[n]: equal texts have equal hashes; 0 stands for null alone."""
+        hashes: NDArray[np.uint64] = _hashes(self.buffer, self.start, self.length)
+        return hashes
+
+    def equals(self, *texts: str) -> Bools:
+        """bool[n], True where the row is one of `texts`."""
+        encoded = [np.frombuffer(text.encode(), np.uint8) for text in texts]
+        found = np.zeros(len(self.start), np.bool_)
+        for one in encoded:
+            _mark_equal(self.buffer, self.start, self.length, one, found)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """n records: one row a record, one column a wanted path, in the order of `wanted`.
+
+    numbers: float64[n, numbers], NaN where null; number_null tells null from a NaN that was sent.
+    integers: int64[n, integers] (ids never pass through float), 0 where null.
+    texts: spans int64[n, texts] into `buffer`. tables: path → (offsets int64[n + 1], Columns of all children).
+    """
+
+    wanted: Wanted
+    numbers: Floats
+    number_null: Bools
+    integers: Ints
+    integer_null: Bools
+    buffer: NDArray[np.uint8]
+    text_start: Ints
+    text_length: Ints
+    tables: Mapping[str, tuple[Ints, "Columns"]]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def number(self, path: str) -> Floats:
+        """float64[n], NaN where null."""
+        return self.numbers[:, self.wanted.numbers.index(path)]
+
+    def integer(self, path: str) -> Ints:
+        """int64[n], 0 where null."""
+        return self.integers[:, self.wanted.integers.index(path)]
+
+    def null(self, path: str) -> Bools:
+        """bool[n], True where the value is null or the writer has no such field."""
+        if path in self.wanted.numbers:
+            return self.number_null[:, self.wanted.numbers.index(path)]
+        if path in self.wanted.integers:
+            return self.integer_null[:, self.wanted.integers.index(path)]
+        return self.text(path).null()
+
+    def text(self, path: str) -> Text:
+        """The spans of one text column."""
+        column = self.wanted.texts.index(path)
+        return Text(self.buffer, self.text_start[:, column], self.text_length[:, column])
+
+    def take(self, rows: Ints) -> "Columns":
+        """The records at `rows`, int64[k], with their children; texts stay in the shared buffer."""
+        tables = {}
+        for path, (offsets, children) in self.tables.items():
+            sizes = offsets[rows + 1] - offsets[rows]
+            ends = np.cumsum(sizes)
+            within = np.arange(int(sizes.sum())) - np.repeat(ends - sizes, sizes)
+            tables[path] = (np.concatenate([[0], ends]), children.take(np.repeat(offsets[rows], sizes) + within))
+        return Columns(
+            self.wanted,
+            self.numbers[rows],
+            self.number_null[rows],
+            self.integers[rows],
+            self.integer_null[rows],
+            self.buffer,
+            self.text_start[rows],
+            self.text_length[rows],
+            tables,
+        )
+
+    def table(self, path: str) -> tuple[Ints, "Columns"]:
+        """offsets int64[n + 1] and the children: those of row i are offsets[i]:offsets[i + 1]. Null reads as empty."""
+        return self.tables[path]
+
+
+@njit(cache=True, nogil=True)
+def _hashes(buffer, start, length):  # type: ignore[no-untyped-def]
+    out = np.zeros(len(start), np.uint64)
+    for row in range(len(start)):
+        if length[row] < 0:
+            continue
+        value = FNV_OFFSET
+        for i in range(start[row], start[row] + length[row]):
+            value = (value ^ np.uint64(buffer[i])) * FNV_PRIME
+        value = (value ^ (value >> SHIFT)) * MIX_1
+        value = (value ^ (value >> SHIFT)) * MIX_2
+        value = value ^ (value >> SHIFT)
+        out[row] = value if value != 0 else np.uint64(1)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _mark_equal(buffer, start, length, text, found):  # type: ignore[no-untyped-def]
+    for row in range(len(start)):
+        if length[row] != len(text):
+            continue
+        same = True
+        for i in range(len(text)):
+            if buffer[start[row] + i] != text[i]:
+                same = False
+                break
+        if same:
+            found[row] = True

@@ -1,0 +1,160 @@
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skimstream.schemas.columns import Wanted
+from skimstream.schemas.decode import Decoder, read_file
+from skimstream.schemas.errors import REASONS, DecodeError
+from skimstream.schemas.limits import MESSAGE_BYTES
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared")
+
+SCHEMA: dict[str, Any] = {
+    "type": "record",
+    "name": "event",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "x", "type": ["null", "double"]},
+        {"name": "who", "type": "string"},
+    ],
+}
+WANTED = Wanted(numbers=("x",), integers=("id",), texts=("who",))
+
+
+def container(record: dict[str, Any], codec: str = "null") -> bytes:
+    out = io.BytesIO()
+    fastavro.writer(out, fastavro.parse_schema(SCHEMA), [record], codec=codec)
+    return out.getvalue()
+
+
+def plain(record: dict[str, Any]) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(SCHEMA), record)
+    return out.getvalue()
+
+
+def test_good_and_bad_messages_are_parted_and_keep_their_places() -> None:
+    good = [{"id": i, "x": i / 2 if i % 2 else None, "who": f"u{i}"} for i in range(4)]
+    messages = [
+        container(good[0]),
+        None,
+        container(good[1], "snappy"),
+        b"rubbish",
+        container(good[2]),
+        container(good[3]),
+    ]
+    decoded = Decoder(WANTED).decode(messages)
+    assert decoded.index.tolist() == [0, 2, 4, 5]
+    assert decoded.columns.integer("id").tolist() == [0, 1, 2, 3]
+    assert [(one.index, one.error.reason) for one in decoded.rejected] == [(1, "decode"), (3, "decode")]
+
+
+def test_a_value_of_the_wrong_kind_rejects_its_own_message_only() -> None:
+    wanted = Wanted(numbers=("who",), integers=("id",))
+    text = {**SCHEMA, "fields": [*SCHEMA["fields"][:2], {"name": "who", "type": ["string", "double"]}]}
+    out = [io.BytesIO() for _ in range(3)]
+    for stream, who in zip(out, (1.0, "text", 2.0), strict=True):
+        fastavro.writer(stream, fastavro.parse_schema(text), [{"id": 1, "x": None, "who": who}])
+    decoded = Decoder(wanted).decode([stream.getvalue() for stream in out])
+    assert decoded.index.tolist() == [0, 2]
+    assert [(one.index, one.error.reason) for one in decoded.rejected] == [(1, "invalid")]
+
+
+def test_a_pinned_schema_reads_bare_records_and_nothing_left_over() -> None:
+    record = {"id": 3, "x": 0.5, "who": "me"}
+    decoded = Decoder(WANTED, "plain", SCHEMA).decode([plain(record), plain(record) + b"\x00", plain(record)[:-1], b""])
+    assert decoded.index.tolist() == [0]
+    assert [one.error.reason for one in decoded.rejected] == ["decode"] * 3
+
+
+def test_a_message_beyond_the_budget_is_refused_unread() -> None:
+    decoded = Decoder(WANTED).decode([bytes(MESSAGE_BYTES + 1)])
+    assert decoded.rejected[0].error.reason == "too_large"
+
+
+def test_a_framing_needs_exactly_its_schema() -> None:
+    with pytest.raises(ValueError, match="schema"):
+        Decoder(WANTED, "plain")
+    with pytest.raises(ValueError, match="schema"):
+        Decoder(WANTED, "container", SCHEMA)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_mutated_messages_are_rejected_with_a_reason_or_decoded(data: st.DataObject) -> None:
+    message = bytearray(container({"id": 3, "x": 0.5, "who": "me"}))
+    for _ in range(data.draw(st.integers(1, 4))):
+        message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
+    decoded = Decoder(WANTED).decode([bytes(message)])
+    assert len(decoded.columns) + len(decoded.rejected) == 1
+    assert all(one.error.reason in REASONS for one in decoded.rejected)
+
+
+def test_a_file_of_many_records_is_read_block_by_block() -> None:
+    out = io.BytesIO()
+    records = [{"id": i, "x": 1.0, "who": "y" * 500} for i in range(200)]
+    fastavro.writer(out, fastavro.parse_schema(SCHEMA), records, codec="deflate")
+    blocks = list(read_file(out.getvalue(), WANTED))
+    assert len(blocks) > 1
+    assert np.concatenate([block.integer("id") for block in blocks]).tolist() == list(range(200))
+    with pytest.raises(DecodeError):
+        list(read_file(out.getvalue()[:-1], WANTED))
+
+
+ALERT = Wanted(
+    numbers=("candidate.jd", "candidate.magpsf"),
+    integers=("candidate.candid",),
+    texts=("objectId", "candidate.isdiffpos"),
+    tables={"prv_candidates": Wanted(numbers=("jd", "magpsf"))},
+)
+
+
+@needs_shared
+@pytest.mark.parametrize("archive", sorted(path.name for path in (SHARED / "data" / "ztf").glob("*.tar.gz")))
+def test_real_alerts_equal_fastavros_own_reading(archive: str) -> None:
+    with tarfile.open(SHARED / "data" / "ztf" / archive) as tar:
+        messages = [tar.extractfile(m).read() for m in tar if m.isfile()]  # type: ignore[union-attr]
+    decoded = Decoder(ALERT).decode(messages)
+    assert not decoded.rejected
+    offsets, history = decoded.columns.table("prv_candidates")
+    for row, message in enumerate(messages):
+        (record,) = fastavro.reader(io.BytesIO(message))
+        assert isinstance(record, dict)
+        candidate: Any = record["candidate"]
+        assert decoded.columns.integer("candidate.candid")[row] == candidate["candid"]
+        assert decoded.columns.text("objectId").at(row) == record.get("objectId")
+        assert decoded.columns.number("candidate.jd")[row] == candidate["jd"]
+        assert decoded.columns.text("candidate.isdiffpos").at(row) == str(candidate["isdiffpos"])
+        rows: Any = record.get("prv_candidates") or []
+        assert offsets[row + 1] - offsets[row] == len(rows)
+        magnitudes = [np.nan if one.get("magpsf") is None else one["magpsf"] for one in rows]
+        np.testing.assert_array_equal(history.number("magpsf")[offsets[row] : offsets[row + 1]], magnitudes)
+
+
+@needs_shared
+def test_real_poison_is_rejected_and_its_neighbours_come_through() -> None:
+    poison = sorted((SHARED / "data" / "poison").glob("*.avro"))
+    good = container({"id": 1, "x": None, "who": ""})
+    messages = [m for path in poison for m in (good, path.read_bytes())]
+    decoded = Decoder(WANTED).decode(messages)
+    assert decoded.index.tolist() == list(range(0, len(messages), 2))
+    assert {one.error.reason for one in decoded.rejected} == {"decode", "schema_refused"}
+
+
+def test_schemas_are_json_objects_in_the_package() -> None:
+    from importlib.resources import files
+
+    import skimstream.schemas
+
+    folder = files(skimstream.schemas) / "avsc"
+    found = [json.loads(file.read_text()) for name in folder.iterdir() for file in name.iterdir()]
+    assert {schema["name"] for schema in found} >= {"behaviour_event", "ztf_like_alert"}
