@@ -1,0 +1,40 @@
+"""A top list as a table for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+
+def top_table(title: str, entries: Sequence[Mapping[str, Any]], marks: Mapping[str, str] | None = None) -> Table:
+    """Rank, object, score and reasons. `marks`: event → the injected anomaly that it is, where that is known."""
+    table = Table(title=title, title_justify="left", expand=True, pad_edge=False)
+    table.add_column("", justify="right", width=2)
+    table.add_column("object", no_wrap=True)
+    table.add_column("score", no_wrap=True)
+    table.add_column("why", ratio=1)
+    if marks is not None:
+        table.add_column("injected", no_wrap=True)
+    for entry in entries:
+        why = ", ".join(in_words(reason) for reason in entry.get("reasons", []))
+        row = [str(entry["rank"]), escape(printable(entry["object"])), f"{entry['score']:.5f}", escape(why)]
+        if marks is not None:
+            row.append(escape(marks.get(entry["event"], "")))
+        table.add_row(*row)
+    return table
+
+
+def in_words(reason: Mapping[str, Any]) -> str:
+    """One reason, short enough for a table.
+
+    >>> in_words({"feature": "g_amplitude", "value": 1.913, "usual": [0.1, 0.3], "deviation": 8.0})
+    'g_amplitude 1.91 (usually 0.1 to 0.3)'
+    """
+    low, high = reason["usual"]
+    return f"{reason['feature']} {reason['value']:.3g} (usually {low:.2g} to {high:.2g})"
+
+
+def printable(text: str) -> str:
+    """Text of strangers without control characters, which could drive a terminal."""
+    return "".join(c if c.isprintable() else "�" for c in text)

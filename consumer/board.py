@@ -1,0 +1,136 @@
+"""The board in Redis: per stream and night the most anomalous objects, and the offsets that they reflect.
+
+Keys (people read them with redis-cli), for the stream `ztf`:
+    skim:{ztf}:top:2026-11-21       sorted set: object → its highest score of that night
+    skim:{ztf}:details:2026-11-21   hash: object → JSON of the event behind that score
+    skim:{ztf}:offsets              hash: <topic>/<partition> → next offset to read
+The braces keep all keys of a stream on one shard of a Redis Cluster, as one script needs them to be.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import redis
+
+from .streams.base import SECONDS_A_DAY, night_name
+
+
+def key(stream: str, *parts: str) -> str:
+    """The Redis key of one thing of a stream.
+
+    >>> key("ztf", "top", "2026-11-21")
+    'skim:{ztf}:top:2026-11-21'
+    """
+    return ":".join(("skim", "{" + stream + "}", *parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event worth a place: `details` is JSON and names its event."""
+
+    night: int
+    object: str
+    score: float
+    event: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What came of a commit. Not applied: the offset is not ours any more, but `stored` (None: nobody set one)."""
+
+    applied: bool
+    stored: int | None
+    changed: int = 0
+
+
+class Board:
+    """The writing side. One per worker; `floors` are what a night's list asks for, as far as this worker has heard."""
+
+    def __init__(self, client: redis.Redis, stream: str, kept: int = 1_000, days: float = 90.0) -> None:
+        self.client = client
+        self.stream = stream
+        self.kept = kept
+        self.seconds = int(days * SECONDS_A_DAY)
+        self.floors: dict[int, float] = {}
+        self._script = client.register_script(
+            resources.files(__package__ or "").joinpath("commit.lua").read_text()
+        )  # re-sends itself when Redis has lost its script cache
+
+    def begin(self, partition: str, start: int) -> int:
+        """The offset to go on from; the first time ever it is set to `start`."""
+        name = key(self.stream, "offsets")
+        self.client.hsetnx(name, partition, str(start))
+        return int(str(_text(self.client.hget(name, partition))))
+
+    def floor(self, night: int) -> float:
+        """The lowest score worth sending. Within a night it only rises, so an old value is safe."""
+        return self.floors.get(night, float("-inf"))
+
+    def forget_floors(self) -> None:
+        """On assignment: Redis may have gone back in time, and its lists with it."""
+        self.floors.clear()
+
+    def commit(self, partition: str, first: int, following: int, rows: Sequence[Row]) -> Committed:
+        """Apply one batch that began at offset `first`: its rows and the offset `following`, in one atomic step.
+
+        If the stored offset isn't `first`, nothing is applied: this worker is no longer the partition's owner, or Redis
+        went back in time. A lost reply makes redis-py send the call twice; the second finds `following` stored, which
+        means that the first was applied.
+        """
+        nights = sorted({row.night for row in rows})
+        keys = [key(self.stream, "offsets")]
+        arguments: list[str] = [partition, str(first), str(following), str(self.kept), str(self.seconds)]
+        for night in nights:
+            name = night_name(night)
+            keys += [key(self.stream, "top", name), key(self.stream, "details", name)]
+            chosen = [row for row in rows if row.night == night]
+            arguments.append(str(len(chosen)))
+            for row in chosen:
+                arguments += [row.object, repr(row.score), row.event, row.details]
+        answer: Any = self._script(keys=keys, args=arguments)
+        status, second, *floors = [_text(value) for value in answer]
+        if status == "STALE":
+            stored = int(second) if second else None
+            return Committed(applied=stored == following and following != first, stored=stored)
+        self.floors.update({n: float(floor) for n, floor in zip(nights, floors, strict=True) if floor})
+        return Committed(applied=True, stored=following, changed=int(second))
+
+
+def read_top(client: redis.Redis, stream: str, night: str, n: int) -> list[dict[str, Any]]:
+    """The `n` most anomalous objects of a night, best first: their details with `rank`, `object`, `score`."""
+    found: Any = client.zrevrange(key(stream, "top", night), 0, n - 1, withscores=True)
+    if not found:
+        return []
+    members = [_text(member) for member, _ in found]
+    details: Any = client.hmget(key(stream, "details", night), members)
+    return [
+        {"rank": rank, "object": member, "score": float(score), **_details(detail)}
+        for rank, (member, (_, score), detail) in enumerate(zip(members, found, details, strict=True), 1)
+    ]
+
+
+def read_nights(client: redis.Redis, stream: str) -> list[str]:
+    """The nights on the board, latest first."""
+    prefix = key(stream, "top", "")
+    pattern = prefix.replace("[", "\\[") + "*"
+    names: Iterator[Any] = client.scan_iter(match=pattern, count=1_000)
+    return sorted((_text(name).removeprefix(prefix) for name in names), reverse=True)
+
+
+def read_offsets(client: redis.Redis, stream: str) -> dict[str, int]:
+    """Next offset by `<topic>/<partition>`."""
+    stored: Any = client.hgetall(key(stream, "offsets"))
+    return {_text(name): int(_text(offset)) for name, offset in stored.items()}
+
+
+def _details(detail: bytes | str | None) -> Mapping[str, Any]:
+    parsed: Mapping[str, Any] = json.loads(detail) if detail else {}
+    return parsed
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

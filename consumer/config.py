@@ -1,0 +1,129 @@
+"""Settings: defaults < TOML file < environment (`SKIM_KAFKA__BOOTSTRAP`) < flags. Unknown keys are errors."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from ..schemas.errors import SkimError
+
+
+class ConfigError(SkimError):
+    """A setting is wrong; each problem names its key."""
+
+    def __init__(self, problems: list[str], file: Path | None) -> None:
+        where = f" (file {file}, environment SKIM_…, flags)" if file else " (environment SKIM_…, flags)"
+        super().__init__("settings" + where + ":\n  " + "\n  ".join(problems))
+        self.problems = problems
+        self.file = file
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class KafkaSettings(_Section):
+    """Where messages come from."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    group: str = "skimstream"
+    start: Literal["earliest", "latest"] = "earliest"  # for partitions that the board has no offset of
+    options: dict[str, str | int | bool] = {}  # any librdkafka key, verbatim
+
+
+class RedisSettings(_Section):
+    """Where the board is."""
+
+    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    timeout: Annotated[float, Field(gt=0)] = 10.0
+
+
+class BatchSettings(_Section):
+    """A batch ends at `size` messages or after `seconds`, whichever comes first. No effect on scores."""
+
+    size: Annotated[int, Field(ge=1, le=100_000)] = 500
+    seconds: Annotated[float, Field(gt=0, le=10)] = 0.1
+
+
+class BoardSettings(_Section):
+    """How much of each night is kept, and for how long; `name` stands in its keys (the stream's name if empty)."""
+
+    name: str = ""
+    kept: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    days: Annotated[float, Field(gt=0)] = 90.0
+
+
+class MetricsSettings(_Section):
+    """Where `/metrics` is served; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9464
+
+
+class GateSettings(_Section):
+    """The real/bogus gate of the stream `ztf`."""
+
+    min_real_bogus: float = 0.55
+    min_deep_real_bogus: float = 0.0
+    max_bad_pixels: float = 0.0
+
+
+class Settings(BaseSettings):
+    """All settings of one worker."""
+
+    model_config = SettingsConfigDict(env_prefix="SKIM_", env_nested_delimiter="__", extra="forbid")
+
+    stream: str = "ztf"
+    topic: str = ""
+    model: Path | None = None
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    batch: BatchSettings = BatchSettings()
+    board: BoardSettings = BoardSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    gate: GateSettings = GateSettings()
+
+
+def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
+    """Settings from a TOML file (may be None), the environment and flags (nested; None = not given).
+
+    Raises `ConfigError` with every problem found.
+    """
+    if file is not None and not file.is_file():
+        raise ConfigError([f"{file} is not there or not a file"], file)
+
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            toml = (TomlConfigSettingsSource(settings_cls, toml_file=file),) if file else ()
+            return (init_settings, env_settings, *toml)
+
+    try:
+        return Sourced(**_given(flags))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors()]
+        raise ConfigError(problems, file) from error
+    except ValueError as error:  # not TOML, or an environment variable that isn't JSON where JSON is needed
+        raise ConfigError([str(error)], file) from error
+
+
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given, without the None."""
+    given: dict[str, Any] = {}
+    for name, value in flags.items():
+        if isinstance(value, Mapping):
+            value = _given(value)
+            if not value:
+                continue
+        if value is not None:
+            given[name] = value
+    return given

@@ -1,0 +1,180 @@
+"""Every metric of the worker, in one table. One registry of its own; updated once a batch, never once an event.
+
+Labels come from closed sets alone (streams, parts, reasons, stages), so hostile input can't add a time series.
+"""
+
+import platform
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from typing import Protocol
+from wsgiref.simple_server import WSGIServer
+
+import confluent_kafka
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ..schemas.errors import REASONS
+
+Floats = NDArray[np.float64]
+
+STAGES = ("decode", "features", "score", "commit")
+# 50 µs (one small batch) to 2.5 s (something is wrong).
+STAGE_BUCKETS = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+BATCH_BUCKETS = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
+# The goal is p50 < 50 ms and p99 < 250 ms.
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+# Percentiles crowd at the top, where it matters: one in ten, a hundred, a thousand, five thousand.
+SCORE_BUCKETS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9998, 1.0)
+#: Severity by percentile: one in a thousand, one in a hundred.
+SEVERITIES: Mapping[str, float] = {"high": 0.999, "notable": 0.99}
+
+
+class ArrayHistogram(Collector):
+    """A histogram that takes a whole array at once; prometheus_client's own takes one value a call."""
+
+    def __init__(
+        self, name: str, text: str, labels: tuple[str, ...], buckets: Iterable[float], registry: CollectorRegistry
+    ) -> None:
+        self.name = name
+        self.text = text
+        self.labels = labels
+        self.bounds = np.array([*buckets, np.inf])
+        self.counts: dict[tuple[str, ...], tuple[NDArray[np.int64], float]] = {}
+        registry.register(self)
+
+    def observe(self, values: Floats, *labels: str) -> None:
+        """Count float64[n]; NaN is left out."""
+        values = values[~np.isnan(values)]
+        counts, total = self.counts.get(labels, (np.zeros(len(self.bounds), np.int64), 0.0))
+        places = np.searchsorted(self.bounds, values, side="left")
+        added = np.bincount(places, minlength=len(self.bounds))
+        self.counts[labels] = (counts + added, total + float(values.sum()))
+
+    def collect(self) -> Iterator[Metric]:
+        """The exposition of all that was counted."""
+        family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
+        for labels, (counts, total) in list(self.counts.items()):
+            cumulated = np.cumsum(counts).tolist()
+            bounds = [*(str(float(bound)) for bound in self.bounds[:-1]), "+Inf"]
+            family.add_metric(labels, list(zip(bounds, cumulated, strict=True)), sum_value=total)
+        yield family
+
+
+class Tracked(Protocol):
+    """Something that remembers entities."""
+
+    @property
+    def tracked(self) -> int: ...
+    @property
+    def evicted(self) -> int: ...
+    @property
+    def state_bytes(self) -> int: ...
+
+
+class Metrics:
+    """The table. `stream` labels everything that belongs to one stream."""
+
+    def __init__(self, registry: CollectorRegistry, stream: str, unscored: Iterable[str]) -> None:
+        r, by_stream = registry, ("stream",)
+        self.registry = registry
+        self.stream = stream
+        self.build = Gauge("skim_build_info", "Versions, as labels", ("version", "python", "librdkafka"), registry=r)
+        self.model = Gauge(
+            "skim_model_info",
+            "The loaded model, as labels",
+            ("stream", "model", "version", "features_hash"),
+            registry=r,
+        )
+        self.consumed = Counter("skim_consumed_messages_total", "Messages taken from Kafka", by_stream, registry=r)
+        self.consumed_bytes = Counter("skim_consumed_bytes_total", "Their values' bytes", by_stream, registry=r)
+        self.scored = Counter("skim_scored_messages_total", "Messages that got a score", by_stream, registry=r)
+        self.unscored = Counter(
+            "skim_unscored_messages_total", "Good messages without a score", ("stream", "reason"), registry=r
+        )
+        self.rejected = Counter(
+            "skim_rejected_messages_total", "Messages that can't be read or be right", ("stream", "reason"), registry=r
+        )
+        self.dead = Counter(
+            "skim_dead_letter_messages_total", "Dead letters by what became of them", ("stream", "outcome"), registry=r
+        )
+        self.batch = Histogram("skim_batch_messages", "Messages a batch", buckets=BATCH_BUCKETS, registry=r)
+        self.stage = Histogram(
+            "skim_stage_duration_seconds",
+            "Time a batch spends in a stage",
+            ("stage",),
+            buckets=STAGE_BUCKETS,
+            registry=r,
+        )
+        self.latency = ArrayHistogram(
+            "skim_end_to_end_latency_seconds", "Produced to visible on the board", by_stream, LATENCY_BUCKETS, r
+        )
+        self.lag = Gauge("skim_consumer_lag_messages", "Messages not read yet", ("stream", "partition"), registry=r)
+        self.applied = Gauge(
+            "skim_last_applied_timestamp_seconds", "When a batch was last applied to the board", by_stream, registry=r
+        )
+        self.partitions = Gauge("skim_partitions_assigned", "Partitions this worker owns", registry=r)
+        self.rebalances = Counter("skim_rebalances_total", "Partitions that came or went", ("event",), registry=r)
+        self.stale = Counter("skim_stale_fences_total", "Batches refused because the offset had moved", registry=r)
+        self.redis_seconds = Histogram(
+            "skim_redis_operation_duration_seconds", "Redis calls", ("operation",), buckets=STAGE_BUCKETS, registry=r
+        )
+        self.redis_errors = Counter("skim_redis_errors_total", "Redis calls that failed", ("kind",), registry=r)
+        self.entities = Gauge("skim_tracked_entities", "Entities remembered", registry=r)
+        self.evicted = Gauge("skim_evicted_entities_total", "Entities forgotten to stay under the cap", registry=r)
+        self.state_bytes = Gauge("skim_state_bytes", "Memory of the remembered entities", registry=r)
+        self.score = ArrayHistogram(
+            "skim_score",
+            "Scores: percentile of the parts and of their combination",
+            ("stream", "part"),
+            SCORE_BUCKETS,
+            r,
+        )
+        self.anomalies = Counter(
+            "skim_anomalies_total",
+            "Events scored at least 0.99 (notable), 0.999 (high)",
+            ("stream", "severity"),
+            registry=r,
+        )
+        self.board_changes = Counter(
+            "skim_board_changes_total", "Rows of the board that changed", by_stream, registry=r
+        )
+        self.missing = Counter(
+            "skim_feature_missing_total", "Values imputed before scoring", ("stream", "feature"), registry=r
+        )
+        self.build.labels(version("skimstream"), platform.python_version(), confluent_kafka.libversion()[0]).set(1)
+        for known in REASONS:  # a failure that hasn't happened yet is a zero, not a gap
+            self.rejected.labels(stream, known)
+        for reason in unscored:
+            self.unscored.labels(stream, reason)
+        for outcome in ("delivered", "failed"):
+            self.dead.labels(stream, outcome)
+
+    def observe_scores(self, score: Floats) -> None:
+        """Count the scores of a batch and those above each severity's level, each event under its highest."""
+        self.score.observe(score, self.stream, "combined")
+        counted = 0
+        for severity, level in SEVERITIES.items():
+            above = int((score >= level).sum())
+            self.anomalies.labels(self.stream, severity).inc(above - counted)
+            counted = above
+
+    def observe_state(self, states: Iterable[Tracked]) -> None:
+        """Sum what all partitions remember."""
+        held = list(states)
+        self.entities.set(sum(state.tracked for state in held))
+        self.evicted.set(sum(state.evicted for state in held))
+        self.state_bytes.set(sum(state.state_bytes for state in held))
+
+
+def serve(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer, threading.Thread]:
+    """Serve `/metrics`; loopback unless `host` says otherwise. Port 0 takes a free one."""
+    if port == 0:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            port = probe.getsockname()[1]
+    return start_http_server(port, addr=host, registry=registry)

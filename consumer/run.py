@@ -1,0 +1,105 @@
+"""Puts a worker together from settings, and runs it until it is told to stop."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import redis
+from prometheus_client import CollectorRegistry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from ..schemas.errors import SkimError
+from ..scoring.model import Model
+from .board import Board
+from .config import Settings
+from .deadletter import DeadLetters
+from .metrics import Metrics, serve
+from .source import Source
+from .streams.base import Stream
+from .streams.registry import stream_of
+from .worker import Tally, Worker
+
+log = logging.getLogger(__name__)
+
+# A Redis that restarts is back within seconds: 0.1, 0.2, 0.4 … 2 s, about ten seconds in all, then the worker gives up.
+REDIS_RETRIES = 8
+
+
+class RedisUnavailable(SkimError):
+    """Redis doesn't answer, or not as a board needs it to."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"Redis: {problem}; see that it runs and that redis.url (SKIM_REDIS__URL) points at it")
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a finished run did, for the last line it prints."""
+
+    tally: Tally
+    metrics_port: int
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """A client that retries with jitter. Raises `RedisUnavailable` if nothing answers."""
+    client = redis.Redis.from_url(
+        settings.redis.url.get_secret_value(),
+        socket_timeout=settings.redis.timeout,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), REDIS_RETRIES),
+        retry_on_error=[redis.BusyLoadingError, redis.ConnectionError, redis.TimeoutError],
+    )
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        raise RedisUnavailable(str(error)) from error
+    return client
+
+
+def kafka_options(settings: Settings) -> Mapping[str, str | int | bool]:
+    """librdkafka's options: ours, then the user's own, which win."""
+    return {"bootstrap.servers": settings.kafka.bootstrap, "client.id": "skimstream", **settings.kafka.options}
+
+
+def configured_stream(settings: Settings) -> Stream:
+    """The stream with its settings."""
+    if settings.stream == "ztf":
+        from .streams.ztf import Gate, Ztf
+
+        return Ztf(Gate(**settings.gate.model_dump()))
+    return stream_of(settings.stream)
+
+
+def run(
+    settings: Settings,
+    model: Model,
+    stopping: Callable[[], bool],
+    ready: Callable[[int], None] = lambda port: None,
+) -> Report:
+    """Run one worker until `stopping()`. `ready(port)` is called when `/metrics` is up and the topic subscribed.
+
+    Raises `SkimError` for what a person has to mend.
+    """
+    stream = configured_stream(settings)
+    topic = settings.topic or stream.name
+    client = connect(settings)
+    metrics = Metrics(CollectorRegistry(), stream.name, stream.unscored_reasons)
+    metrics.model.labels(stream.name, "ensemble", model.id, model.features_hash).set(1)
+    options = kafka_options(settings)
+    board = Board(client, settings.board.name or stream.name, settings.board.kept, settings.board.days)
+    worker = Worker(stream, model, board, DeadLetters(options), metrics)
+    server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
+    try:
+        group = {**options, "group.id": settings.kafka.group}
+        with Source(topic, group, settings.kafka.start, worker.begin, worker.dropped) as source:
+            ready(server.server_port)
+            log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
+            worker.run(source, stopping, settings.batch.size, settings.batch.seconds)
+    except redis.RedisError as error:
+        raise RedisUnavailable(str(error)) from error
+    finally:
+        server.shutdown()
+        server.server_close()
+        client.close()
+    return Report(worker.tally, server.server_port)

@@ -1,0 +1,100 @@
+"""What a kind of stream has to say: what to read, what is wrong with a record, its key, its time, its features."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...schemas.columns import Columns, Wanted
+from ...schemas.decode import Framing
+from ...schemas.errors import DecodeError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SECONDS_A_DAY = 86_400.0
+EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The scorable events of a batch: `rows` int64[k] are their places in the columns, in order.
+
+    matrix float64[k, f], NaN = missing; unscored counts the events left out, by reason.
+    """
+
+    rows: Ints
+    matrix: Floats
+    unscored: Mapping[str, int]
+
+
+class State(Protocol):
+    """Features of one partition's events, with whatever they remember from event to event."""
+
+    @property
+    def tracked(self) -> int:
+        """Entities remembered now."""
+
+    @property
+    def evicted(self) -> int:
+        """Entities forgotten so far to stay under the cap."""
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory that the remembered entities take."""
+
+    def features(self, columns: Columns) -> Features:
+        """Features of valid records, in order, each from what came before it; then learn them."""
+
+
+class Stream(Protocol):
+    """One kind of stream."""
+
+    name: str
+    wanted: Wanted
+    framing: Framing
+    features: tuple[str, ...]
+    units: tuple[str, ...]
+    unscored_reasons: tuple[str, ...]
+
+    def schema(self) -> Mapping[str, Any] | None:
+        """The pinned schema of the framing "plain"; None where messages bring their own."""
+
+    def check(self, columns: Columns) -> list[tuple[int, DecodeError]]:
+        """Records that decoded, but whose values can't be right: (row, why), in order."""
+
+    def open(self) -> State:
+        """A fresh state for one partition."""
+
+    def nights(self, columns: Columns) -> Ints:
+        """int64[n]: the night of each record, in days since 1970-01-01."""
+
+    def object_id(self, columns: Columns, row: int) -> str:
+        """Whose row on the board this is."""
+
+    def event_id(self, columns: Columns, row: int) -> str:
+        """What tells this event from every other; breaks ties."""
+
+    def describe(self, columns: Columns, row: int) -> Mapping[str, float | int | str | None]:
+        """A few fields of the record for people who look at the board."""
+
+
+def faults(*rules: tuple[NDArray[np.bool_], DecodeError]) -> list[tuple[int, DecodeError]]:
+    """The first rule that each broken record breaks, from (broken bool[n], what it means) in order of importance."""
+    first: dict[int, DecodeError] = {}
+    for broken, error in rules:
+        for row in np.flatnonzero(broken):
+            first.setdefault(int(row), error)
+    return sorted(first.items(), key=lambda item: item[0])
+
+
+def night_name(night: int) -> str:
+    """The date at whose noon (or midnight, as the stream says) the night began.
+
+    >>> night_name(20_778)
+    '2026-11-21'
+    """
+    return (EPOCH + timedelta(days=int(night))).isoformat()

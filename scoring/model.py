@@ -1,0 +1,186 @@
+"""The model bundle: a folder with `arrays.npz` and `manifest.json`, everything a stream needs to score.
+
+A model carries its meaning: the names of its features *in order* with units, which way its scores point, what it was
+trained on and how well it did. Whoever scores must offer the same features in the same order, or gets an error.
+Nothing is ever unpickled, and no array is used before its dtype, shape and every index in it were checked.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .calibrate import Ranker
+from .combine import Combiner
+from .ensemble import PARTS, Ensemble
+from .errors import FeatureMismatch, ModelError
+from .forest import Forest
+from .halfspace import HalfSpaceTrees
+from .npz import read_arrays, write_arrays
+from .prepare import Reference
+
+FORMAT, FORMAT_VERSION = "skimstream-model", 1
+DIRECTION = "higher = more anomalous"
+MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
+# A manifest lists features and metrics; the 52 names of a light-curve model take 4 kB.
+MANIFEST_BYTES = 1 << 20
+FILE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model of one stream, with the online parts as training left them (every partition starts there)."""
+
+    stream: str
+    features: tuple[str, ...]
+    units: tuple[str, ...]
+    forest: Forest
+    halfspace: HalfSpaceTrees
+    reference: Reference
+    combiner: Combiner
+    ranker: Ranker
+    training: Mapping[str, Any] = field(default_factory=dict)  # source, rows, time range, seed, fingerprint
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    created_with: Mapping[str, str] = field(default_factory=dict)  # library versions
+
+    def ensemble(self) -> Ensemble:
+        """A detector for one partition, independent of all others."""
+        return Ensemble(
+            self.forest,
+            self.halfspace.copy(),
+            self.reference,
+            Combiner.from_arrays(dict(self.combiner.to_arrays()), len(PARTS)),
+            Ranker.from_arrays(self.ranker.to_arrays()),
+        )
+
+    def require(self, features: Sequence[str]) -> None:
+        """Raise `FeatureMismatch` unless the stream produces exactly this model's features, in this order."""
+        if tuple(features) != self.features:
+            raise FeatureMismatch(expected=self.features, given=tuple(features))
+
+    @cached_property
+    def id(self) -> str:
+        """Twelve hex digits that change with any name, unit or number in the model."""
+        digest = hashlib.sha256(json.dumps([self.stream, self.features, self.units]).encode())
+        for name, array in sorted(self._arrays().items()):
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:12]
+
+    @property
+    def features_hash(self) -> str:
+        """Twelve hex digits of the features' names and units, in order."""
+        return hashlib.sha256(json.dumps([self.features, self.units]).encode()).hexdigest()[:12]
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle into `folder` (created if it isn't there)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        packed = write_arrays(self._arrays())
+        manifest = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "id": self.id,
+            "stream": self.stream,
+            "direction": DIRECTION,
+            "features": [{"name": n, "unit": u} for n, u in zip(self.features, self.units, strict=True)],
+            "arrays_sha256": hashlib.sha256(packed).hexdigest(),
+            "training": dict(self.training),
+            "metrics": dict(self.metrics),
+            "created_with": dict(self.created_with),
+        }
+        (folder / ARRAYS).write_bytes(packed)
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Model":
+        """Read and check a bundle. Raises `ModelError`, saying which file and what is wrong with it."""
+        manifest = _read_manifest(folder / MANIFEST)
+        packed = _read(folder / ARRAYS, FILE_BYTES)
+        if hashlib.sha256(packed).hexdigest() != manifest["arrays_sha256"]:
+            raise ModelError("the arrays are not the ones the manifest was written for", where=str(folder / ARRAYS))
+        arrays = read_arrays(packed, folder / ARRAYS)
+        features = tuple(one["name"] for one in manifest["features"])
+        forest = Forest.from_arrays(_part(arrays, "forest"))
+        halfspace = HalfSpaceTrees.from_arrays(_part(arrays, "halfspace"))
+        if forest.n_features != len(features):
+            raise ModelError(f"names {len(features)} features, the forest has {forest.n_features}", where=str(folder))
+        if halfspace.features != features:
+            raise FeatureMismatch(expected=features, given=halfspace.features)
+        model = cls(
+            stream=manifest["stream"],
+            features=features,
+            units=tuple(one["unit"] for one in manifest["features"]),
+            forest=forest,
+            halfspace=halfspace,
+            reference=Reference.from_arrays(_part(arrays, "reference"), len(features)),
+            combiner=Combiner.from_arrays(_part(arrays, "combiner"), len(PARTS)),
+            ranker=Ranker.from_arrays(_part(arrays, "ranker")),
+            training=manifest["training"],
+            metrics=manifest["metrics"],
+            created_with=manifest["created_with"],
+        )
+        if model.id != manifest["id"]:
+            raise ModelError("the manifest's names do not belong to these arrays", where=str(folder / MANIFEST))
+        return model
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        parts: dict[str, Mapping[str, NDArray[Any]]] = {
+            "forest": self.forest.to_arrays(),
+            "halfspace": self.halfspace.to_arrays(),
+            "reference": self.reference.to_arrays(),
+            "combiner": self.combiner.to_arrays(),
+            "ranker": self.ranker.to_arrays(),
+        }
+        return {f"{part}.{name}": array for part, group in parts.items() for name, array in group.items()}
+
+
+def _part(arrays: Mapping[str, NDArray[np.generic]], part: str) -> dict[str, NDArray[np.generic]]:
+    prefix = part + "."
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise ModelError(
+            f"can't be read ({error.strerror}); make a model with `skim train`", where=str(path)
+        ) from error
+    if len(data) > limit:
+        raise ModelError(f"larger than {limit} bytes", where=str(path))
+    return data
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(_read(path, MANIFEST_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"not JSON: {error}", where=str(path)) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ModelError(f"not a {FORMAT} manifest", where=str(path))
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise ModelError(
+            f"format version {manifest.get('format_version')!r}; this release reads {FORMAT_VERSION}", where=str(path)
+        )
+    if manifest.get("direction") != DIRECTION:
+        raise ModelError(f"direction {manifest.get('direction')!r}; {DIRECTION!r} is needed", where=str(path))
+    for name, kind in (("id", str), ("stream", str), ("arrays_sha256", str), ("features", list)):
+        if not isinstance(manifest.get(name), kind):
+            raise ModelError(f"{name} is missing or not a {kind.__name__}", where=str(path))
+    for name in ("training", "metrics", "created_with"):
+        if not isinstance(manifest.get(name), dict):
+            raise ModelError(f"{name} is missing or not an object", where=str(path))
+    for one in manifest["features"]:
+        if not (isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("unit"), str)):
+            raise ModelError("every feature needs a name and a unit", where=str(path))
+    names = [one["name"] for one in manifest["features"]]
+    if not names or len(set(names)) != len(names):
+        raise ModelError("features must be named, each once", where=str(path))
+    return manifest
