@@ -26,12 +26,12 @@ types: dev ## Types, strictly
 
 dev: .venv/dev ## Install for development, and make the links that mypy follows
 
-models: dev ## Make the demo models anew, from simulated events without anomalies
+models: dev ## Make the demo models anew, from simulated events of seed 1001
 	rm -rf build/models && mkdir -p build/models
 	$(BIN)/skim simulate ztf --count 30000 --anomalies 0 --seed 1001 --night 2026-10-01 --out build/models/ztf.avro
 	$(BIN)/skim train ztf build/models/ztf.avro --out scoring/models/ztf-demo
-	$(BIN)/skim simulate behaviour --count 30000 --anomalies 0 --seed 1001 --night 2026-10-01 --out build/models/behaviour.avro
-	$(BIN)/skim train behaviour build/models/behaviour.avro --out scoring/models/behaviour-demo
+	$(BIN)/skim simulate behaviour --count 40000 --users 2000 --anomalies 2% --seed 1001 --night 2026-10-01 --out build/models/behaviour.avro --truth build/models/behaviour.truth
+	$(BIN)/skim train behaviour build/models/behaviour.avro --labels build/models/behaviour.truth --out scoring/models/behaviour-demo
 
 dist: dev ## Build the wheel from what is committed
 	rm -rf build/dist && mkdir -p build/dist/source && git archive HEAD | tar -x -C build/dist/source

@@ -6,8 +6,6 @@ The store is a real Valkey that comes as a wheel.
 """
 
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,25 +60,25 @@ def embedded_store() -> Iterator[str]:
 class Backlog:
     """Lets a sender run ahead of its reader by at most `UNREAD_BYTES`, so that the mock broker drops nothing.
 
-    Called before each message with (topic, key, size); `read(topic)` tells how many of a topic's messages were read.
-    Counts in the largest size seen, since nobody tells which messages the unread ones are.
+    A sender's pace: asked with (topic, partition, size) whether the message may go. `read(topic)` tells how many of a
+    topic's messages were read, None where nobody reads. Each unread message counts as the largest one sent so far.
     """
 
-    def __init__(self, read: Callable[[str], int], stopping: threading.Event, limit: int = UNREAD_BYTES) -> None:
+    def __init__(self, read: Callable[[str], int | None], limit: int = UNREAD_BYTES) -> None:
         self.read = read
-        self.stopping = stopping
         self.limit = limit
         self.sent: dict[str, int] = {}
         self.seen: dict[str, int] = {}
         self.largest: dict[str, int] = {}
 
-    def __call__(self, topic: str, key: str | bytes | None, size: int) -> None:
-        """Wait until the topic has room for one more."""
+    def __call__(self, topic: str, partition: int | None, size: int) -> bool:
+        """Whether the topic has room for one more; if so, it counts as sent."""
         self.largest[topic] = max(size, self.largest.get(topic, 1))
-        room = self.limit // self.largest[topic]
-        sent = self.sent.get(topic, 0)
-        while sent - self.seen.get(topic, 0) >= room and not self.stopping.is_set():
-            self.seen[topic] = self.read(topic)
+        sent, room = self.sent.get(topic, 0), self.limit // self.largest[topic]
+        if sent - self.seen.get(topic, 0) >= room:
+            read = self.read(topic)
+            self.seen[topic] = sent if read is None else read
             if sent - self.seen[topic] >= room:
-                time.sleep(0.05)
+                return False
         self.sent[topic] = sent + 1
+        return True

@@ -37,7 +37,7 @@ PARTITIONS = 4
 DRAIN_SECONDS, STOP_SECONDS = 30.0, 15.0
 TICK = 0.5
 # 60,000 sessions a simulated day: a minute of demo at 400 a second is an evening, and every user comes back often.
-CROWD: Mapping[str, Mapping[str, Any]] = {"behaviour": {"users": 2_000, "events_per_user_day": 30.0}}
+USERS = 2_000
 SHOWN, SEARCHED = 10, 100
 
 
@@ -94,11 +94,9 @@ def perform(plan: Plan) -> None:
         for worker in workers.values():
             stack.callback(worker.kill)
 
-        def read(topic: str) -> int:
-            stream = next(stream for stream in STREAMS if topic.startswith(topics[stream]))
-            if topic != topics[stream]:
-                return 1 << 62  # nobody reads side topics here, so nothing is lost to anybody
-            return _read(board, stream, topic)
+        def read(topic: str) -> int | None:
+            streams = [stream for stream in STREAMS if topic == topics[stream]]
+            return _read(board, streams[0], topic) if streams else None  # nobody here reads the side topics
 
         typer.echo("starting the workers (the very first start compiles the kernels: up to half a minute) …", err=True)
         _await_start(board, topics, workers, stopping)
@@ -106,7 +104,7 @@ def perform(plan: Plan) -> None:
         sending = threading.Event()  # set = stop sending
         threads = [
             threading.Thread(
-                target=_send, args=(plan, stream, topics[stream], kafka, Backlog(read, sending), sent[stream], sending)
+                target=_send, args=(plan, stream, topics[stream], kafka, Backlog(read), sent[stream], sending)
             )
             for stream in STREAMS
         ]
@@ -246,7 +244,7 @@ def _send(plan: Plan, stream: str, topic: str, kafka: str, backlog: Backlog, sen
 
     try:
         tonight = datetime.now(UTC).date().isoformat()
-        events, schema = simulated(stream, plan.seed, tonight, None, plan.anomalies, **CROWD.get(stream, {}))
+        events, schema = simulated(stream, plan.seed, tonight, None, plan.anomalies, USERS)
         encode, pace = encoder(stream), Pace(plan.rates[stream])
         with Sender({"bootstrap.servers": kafka}, pace=backlog) as sender:
             for event in events:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..producer.simulate.event import Simulated
 
 TRUTH = ".truth"
+# Busy users, so that a short simulation has a history of each.
+SESSIONS_A_DAY = 30.0
 
 
 def simulate(
@@ -25,6 +27,7 @@ def simulate(
     night: Annotated[str, typer.Option(help="Date of the first event, YYYY-MM-DD.")] = "2026-11-21",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same events.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write an Avro file instead of sending.")] = None,
+    users: Annotated[int, typer.Option(min=1, help="behaviour: how many users.")] = 500,
     truth: Annotated[Path | None, typer.Option(help="With --out: where to write what was injected.")] = None,
 ) -> None:
     """Make events with known anomalies and send them to a topic, or write them to a file.
@@ -34,7 +37,7 @@ def simulate(
     """
     from . import values
 
-    events, schema = simulated(stream, seed, night, count, values.share(anomalies))
+    events, schema = simulated(stream, seed, night, count, values.share(anomalies), users)
     made = injected = 0
 
     def counted() -> "Iterator[Simulated]":
@@ -55,9 +58,9 @@ def simulate(
 
 
 def simulated(
-    stream: str, seed: int, night: str, count: int | None, anomalies: float, **crowd: Any
+    stream: str, seed: int, night: str, count: int | None, anomalies: float, users: int
 ) -> "tuple[Iterator[Simulated], WriterSchema]":
-    """Events of a stream and the schema that they are written with. `crowd` goes to `simulate_sessions`."""
+    """Events of a stream and the schema that they are written with."""
     from datetime import UTC, date, datetime
 
     from ..consumer.streams.registry import UnknownStream
@@ -73,7 +76,7 @@ def simulated(
         return simulate_night(seed, day, count, anomalies), load("ztf_like")
     if stream == "behaviour":
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        return simulate_sessions(seed, start, count, anomaly_rate=anomalies, **crowd), load("behaviour")
+        return simulate_sessions(seed, start, count, users, SESSIONS_A_DAY, anomalies), load("behaviour")
     raise UnknownStream(stream)
 
 

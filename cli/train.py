@@ -13,13 +13,17 @@ def train(
     stream: Annotated[str, typer.Argument(help="ztf or behaviour.")],
     files: Annotated[list[Path], typer.Argument(help="Avro files, folders of them, tar archives; in order of time.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the bundle.")],
-    trees: Annotated[int, typer.Option(min=1, max=10_000, help="Trees in the isolation forest.")] = 100,
-    samples: Annotated[int, typer.Option(min=2, help="Rows that each tree sees.")] = 256,
+    labels: Annotated[
+        Path | None, typer.Option(help="JSON lines with the event_id of each known anomaly: trains a random forest.")
+    ] = None,
+    trees: Annotated[int, typer.Option(min=1, max=10_000, help="Trees in the forest.")] = 100,
+    samples: Annotated[int, typer.Option(min=2, help="Rows that each tree of an isolation forest sees.")] = 256,
     seed: Annotated[int, typer.Option(help="The same seed and files give the same model.")] = 42,
 ) -> None:
-    """Train a model for a stream: an isolation forest, and half-space trees that have seen the same events.
+    """Train a model for a stream: a forest, and half-space trees that have lived through the same events.
 
-    Records that can't be read or be right are counted and left out.
+    Without labels the forest is an isolation forest. With labels (as `skim simulate --truth` writes them) it is a
+    random forest. Records that can't be read or be right are counted and left out.
     """
     import numpy as np
 
@@ -34,6 +38,7 @@ def train(
 
     kind = stream_of(stream)
     state, rows, nights = kind.open(), [], set()
+    known, marks = _known(labels) if labels else None, []
     records = unreadable = wrong = 0
     unscored: dict[str, int] = {}
     with counting("reading") as progress:
@@ -44,6 +49,8 @@ def train(
                     good = columns.take(np.array([r for r in range(len(columns)) if r not in faults], np.int64))
                     found = state.features(good)
                     rows.append(found.matrix)
+                    if known is not None:
+                        marks += [kind.event_id(good, row) in known for row in found.rows.tolist()]
                     nights |= set(kind.nights(good).tolist())
                     wrong += len(faults)
                     records += len(columns)
@@ -64,6 +71,7 @@ def train(
         kind.features,
         kind.units,
         matrix,
+        np.array(marks, np.bool_) if known is not None else None,
         Options(trees, samples, seed),
         {
             "source": sorted({file.name for file in files}),
@@ -72,3 +80,18 @@ def train(
     )
     model.save(out)
     typer.echo(f"model {model.id}, {len(model.features)} features, in {out}", err=True)
+
+
+def _known(labels: Path) -> set[str]:
+    """The event ids of known anomalies."""
+    import json
+
+    from ..scoring.errors import ModelError
+
+    try:
+        lines = [json.loads(line) for line in labels.read_text().splitlines() if line.strip()]
+        return {str(line["event_id"]) for line in lines}
+    except OSError as error:
+        raise ModelError(f"can't be read: {error.strerror}", where=str(labels)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError("every line must be a JSON object with an event_id", where=str(labels)) from error

@@ -37,7 +37,7 @@ class Combiner:
         self.state[:, GUARD_AT] = GUARD_START
 
     def combine(self, raw: Floats) -> tuple[Floats, Floats]:
-        """Raw scores float64[n, parts] (higher = more anomalous, NaN = silent) → combined float64[n], z float64[n, parts].
+        """Raw scores float64[n, parts] (higher = odder, NaN = silent) → combined float64[n], z float64[n, parts].
 
         z is capped to [-3, 8] and NaN while its part is silent or has been heard fewer than 100 times; combined is the
         mean of the z that are there, NaN if none is. Learns every event, in order.

@@ -21,6 +21,21 @@ Floats = NDArray[np.float64]
 PARTS = ("frozen", "online")
 
 
+# A hundred trees can't tell a probability of 1 in 1,000 from 0; beyond this, log-odds would be noise.
+SMALLEST_PROBABILITY = 1e-3
+
+
+def evidence(forest: Forest, frozen: Floats) -> Floats:
+    """What the combiner hears of a forest's float64[n]: an isolation forest's score, a classifier's log-odds.
+
+    Probabilities of ordinary events crowd at 0, so that on their own scale 0.3 and 1.0 would both be beyond the cap.
+    """
+    if forest.kind == "isolation":
+        return frozen
+    probability = np.clip(frozen, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return np.asarray(np.log(probability / (1 - probability)), np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """One row an event; higher is always more anomalous.
@@ -52,5 +67,5 @@ class Ensemble:
         """Score the rows of float64[n, f] (NaN = missing), each before it is learned, in order."""
         filled, missing = self.reference.fill(matrix)
         raw = np.column_stack([self.forest.anomaly(filled), self.halfspace.score_learn(filled)])
-        combined, z = self.combiner.combine(raw)
+        combined, z = self.combiner.combine(np.column_stack([evidence(self.forest, raw[:, 0]), raw[:, 1]]))
         return Scores(self.ranker.rank(combined), combined, raw, z, missing)

@@ -7,6 +7,7 @@ Format: NEP 1 (npy), a zip of npy members (npz). Object arrays, and with them pi
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def read_arrays(data: bytes, where: str | Path, limit: int = TOTAL_BYTES) -> dic
             if sum(member.file_size for member in members) > limit:
                 raise ModelError(f"more than {limit} bytes of arrays", where=str(where))
             arrays = {member.filename.removesuffix(".npy"): _member(archive, member) for member in members}
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
+    except (zipfile.error, zlib.error, NotImplementedError, EOFError, OSError, ValueError) as error:
         raise ModelError(f"not a readable npz file: {error}", where=str(where)) from error
     if len(arrays) != len(members):
         raise ModelError("two arrays have one name", where=str(where))

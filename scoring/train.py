@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from .calibrate import Ranker
 from .combine import Combiner
-from .ensemble import PARTS, Ensemble
+from .ensemble import PARTS, evidence
 from .errors import ModelError
 from .forest import Forest
 from .halfspace import HalfSpaceTrees
 from .model import Model
 from .prepare import Reference
+
+Floats = NDArray[np.float64]
 
 # The combiner and the ranker each need 100 scores before they speak, and the half-space trees a window of 250.
 FEWEST_ROWS = 1_000
@@ -29,11 +31,15 @@ LIBRARIES = ("skimstream", "numpy", "scikit-learn", "river", "light-curve")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to train: 100 trees of 256 rows each, as the isolation forest's paper does (Liu, Ting & Zhou 2008)."""
+    """How to train: 100 trees; 256 rows a tree of an isolation forest, as its paper has it (Liu, Ting & Zhou 2008)."""
 
     trees: int = 100
     samples: int = 256
     seed: int = 42
+
+
+# Leaves of a random forest hold at least this many rows, so that its shares are not all 0 or 1.
+LEAF_ROWS = 3
 
 
 def train(
@@ -41,29 +47,29 @@ def train(
     features: Sequence[str],
     units: Sequence[str],
     matrix: NDArray[np.float64],
+    labels: NDArray[np.bool_] | None = None,
     options: Options | None = None,
     source: Mapping[str, Any] | None = None,
 ) -> Model:
     """A model from rows float64[n, f] in the order they happened, NaN = missing.
 
-    The forest learns all rows; then the whole ensemble runs over them in order, so that a new partition starts with a
-    half-space window, running scales and 5,000 ranks that mean something. Raises `ModelError` below 1,000 rows.
+    Without labels the frozen part is an isolation forest, with labels bool[n] (True = anomaly) a random forest. Then
+    the online parts live through the rows in order, so that a new partition starts with a half-space window, running
+    scales and 5,000 ranks that mean something. Raises `ModelError` below 1,000 rows, or for labels of one kind only.
     """
-    from sklearn.ensemble import IsolationForest
-
     options = options or Options()
     if len(matrix) < FEWEST_ROWS:
         raise ModelError(f"{len(matrix)} scorable rows; training needs {FEWEST_ROWS} (more files, or a wider gate)")
     reference = Reference.fit(matrix)
     filled, missing = reference.fill(matrix)
-    estimator = IsolationForest(
-        n_estimators=options.trees, max_samples=min(options.samples, len(matrix)), random_state=options.seed
-    ).fit(filled)
-    forest = Forest.from_sklearn(estimator)
+    forest, frozen, metrics = (
+        _isolation(filled, options) if labels is None else _supervised(filled, np.asarray(labels, np.bool_), options)
+    )
     halfspace = HalfSpaceTrees.build(features, mode="robust", seed=options.seed)
-    ensemble = Ensemble(forest, halfspace, reference, Combiner(len(PARTS)), Ranker())
-    scores = ensemble.score_learn(matrix)
-    heard = scores.score[np.isfinite(scores.score)]
+    combiner, ranker = Combiner(len(PARTS)), Ranker()
+    combined, _ = combiner.combine(np.column_stack([evidence(forest, frozen), halfspace.score_learn(filled)]))
+    score = ranker.rank(combined)
+    heard = score[np.isfinite(score)]
     return Model(
         stream=stream,
         features=tuple(features),
@@ -71,16 +77,18 @@ def train(
         forest=forest,
         halfspace=halfspace,
         reference=reference,
-        combiner=ensemble.combiner,
-        ranker=ensemble.ranker,
+        combiner=combiner,
+        ranker=ranker,
         training={
             **(source or {}),
             "rows": len(matrix),
             "fingerprint": hashlib.sha256(np.ascontiguousarray(matrix).tobytes()).hexdigest(),
             "missing_share": round(float(missing.mean()), 6),
-            "forest": {"trees": options.trees, "samples": options.samples, "seed": options.seed},
+            "anomalies": None if labels is None else int(labels.sum()),
+            "forest": {"kind": forest.kind, "trees": options.trees, "samples": options.samples, "seed": options.seed},
         },
         metrics={
+            **metrics,
             "scored_rows": len(heard),
             # About 0.01 and 0.001 if the rows come in no particular order; far above where they drift.
             "share_above_0.99": round(float((heard >= 0.99).mean()), 6),
@@ -88,3 +96,37 @@ def train(
         },
         created_with={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     )
+
+
+def _isolation(filled: Floats, options: Options) -> tuple[Forest, Floats, dict[str, float]]:
+    """An isolation forest and its scores of the rows (each tree saw so few of them that they count as unseen)."""
+    from sklearn.ensemble import IsolationForest
+
+    estimator = IsolationForest(
+        n_estimators=options.trees, max_samples=min(options.samples, len(filled)), random_state=options.seed
+    ).fit(filled)
+    forest = Forest.from_sklearn(estimator, allow_nan=False)
+    return forest, forest.anomaly(filled), {}
+
+
+def _supervised(filled: Floats, labels: NDArray[np.bool_], options: Options) -> tuple[Forest, Floats, dict[str, float]]:
+    """A random forest and its *out-of-bag* scores: those of the trees that have not seen the row."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    if labels.shape != (len(filled),) or labels.all() or not labels.any():
+        raise ModelError("labels must be one bool a row, of both kinds: some anomalies and some ordinary events")
+    estimator = RandomForestClassifier(
+        n_estimators=options.trees,
+        min_samples_leaf=LEAF_ROWS,
+        oob_score=True,
+        random_state=options.seed,
+        n_jobs=1,
+    ).fit(filled, labels)
+    # A row that every tree has seen (possible with very few trees) has no such score: it counts as ordinary.
+    unseen = np.nan_to_num(estimator.oob_decision_function_[:, 1])
+    metrics = {
+        "out_of_bag_roc_auc": round(float(roc_auc_score(labels, unseen)), 6),
+        "out_of_bag_average_precision": round(float(average_precision_score(labels, unseen)), 6),
+    }
+    return Forest.from_sklearn(estimator, allow_nan=False), unseen, metrics
