@@ -1,6 +1,7 @@
 """The command `skim`: one file a verb. Verbs import what they need when they run, so that `--help` is instant."""
 
 import logging
+import signal
 import sys
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from ..schemas.errors import SkimError
 from .demo import demo
 from .replay import replay
 from .run import run
+from .signals import KILLED_BY
 from .simulate import simulate
 from .top import top
 from .train import train
@@ -53,6 +55,8 @@ def main() -> None:
     """Entry point: 0 = done, 1 = something failed (the message says what to do), 2 = wrong usage or settings."""
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(KILLED_BY + signal.SIGINT)
     except SkimError as error:
         typer.echo(f"skim: {error}", err=True)
         sys.exit(2 if type(error).__name__ == "ConfigError" else 1)

@@ -74,7 +74,7 @@ class Sent:
 
 def perform(plan: Plan) -> None:
     """Run the demo from start to summary. Raises `SkimError` if a part of it fails."""
-    stopping = stop_flag()
+    stopping = stop_flag(unwind=True)
     run = f"{int(time.time())}"
     topics = {stream: f"skim-demo-{stream}-{run}" for stream in STREAMS}
     with ExitStack() as stack:
@@ -104,7 +104,9 @@ def perform(plan: Plan) -> None:
         sending = threading.Event()  # set = stop sending
         threads = [
             threading.Thread(
-                target=_send, args=(plan, stream, topics[stream], kafka, Backlog(read), sent[stream], sending)
+                target=_send,
+                args=(plan, stream, topics[stream], kafka, Backlog(read), sent[stream], sending),
+                daemon=True,  # a second Ctrl-C does not wait for them
             )
             for stream in STREAMS
         ]
@@ -121,7 +123,7 @@ def perform(plan: Plan) -> None:
             for thread in threads:
                 thread.join(STOP_SECONDS)
             elapsed = time.monotonic() - began
-            _drain(board, topics, sent)
+            _drain(board, topics, sent, workers)
             standings = {s: _standing(board, s, topics[s], sent[s]) for s in STREAMS}
             show.update(standings, elapsed)
         tallies = {stream: worker.stop() for stream, worker in workers.items()}
@@ -273,9 +275,12 @@ def _check(workers: Mapping[str, Worker], sent: Mapping[str, Sent]) -> None:
             raise DemoError(f"events of {stream} can't be sent: {failure}") from failure
 
 
-def _drain(board: redis.Redis, topics: Mapping[str, str], sent: Mapping[str, Sent]) -> None:
+def _drain(
+    board: redis.Redis, topics: Mapping[str, str], sent: Mapping[str, Sent], workers: Mapping[str, Worker]
+) -> None:
+    """Until all that was sent has been read, or a terminal's Ctrl-C has stopped the workers too."""
     deadline = time.monotonic() + DRAIN_SECONDS
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and all(worker.process.poll() is None for worker in workers.values()):
         if all(_read(board, s, topics[s]) >= sent[s].events + sent[s].broken for s in STREAMS):
             return
         time.sleep(0.1)

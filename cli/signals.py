@@ -9,14 +9,21 @@ from types import FrameType
 KILLED_BY = 128
 
 
-def stop_flag() -> threading.Event:
-    """An event that the first SIGINT or SIGTERM sets; handlers only set it, nothing else happens inside them."""
+def stop_flag(unwind: bool = False) -> threading.Event:
+    """An event that the first SIGINT or SIGTERM sets; the handler only sets it, nothing else happens inside.
+
+    The second ends the process where it stands; with `unwind` it raises KeyboardInterrupt instead, for a process whose
+    children must not outlive it.
+    """
     stopping = threading.Event()
 
     def heard(number: int, _: FrameType | None) -> None:
-        if stopping.is_set():
+        if not stopping.is_set():
+            stopping.set()
+        elif unwind:
+            raise KeyboardInterrupt
+        else:
             os._exit(KILLED_BY + number)
-        stopping.set()
 
     signal.signal(signal.SIGINT, heard)
     signal.signal(signal.SIGTERM, heard)

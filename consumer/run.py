@@ -42,12 +42,12 @@ class Report:
     metrics_port: int
 
 
-def connect(settings: Settings) -> redis.Redis:
+def connect(settings: Settings, retries: int = REDIS_RETRIES) -> redis.Redis:
     """A client that retries with jitter. Raises `RedisUnavailable` if nothing answers."""
     client = redis.Redis.from_url(
         settings.redis.url.get_secret_value(),
         socket_timeout=settings.redis.timeout,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), REDIS_RETRIES),
+        retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), retries),
         retry_on_error=[redis.BusyLoadingError, redis.ConnectionError, redis.TimeoutError],
     )
     try:
