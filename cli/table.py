@@ -3,17 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
 
-def top_table(title: str, entries: Sequence[Mapping[str, Any]], marks: Mapping[str, str] | None = None) -> Table:
+def top_table(
+    title: str, entries: Sequence[Mapping[str, Any]], marks: Mapping[str, str] | None = None, one_line: bool = False
+) -> Table:
     """Rank, object, score and reasons. `marks`: event → the injected anomaly that it is, where that is known."""
-    table = Table(title=title, title_justify="left", expand=True, pad_edge=False)
+    table = Table(title=title, title_justify="left", expand=True, pad_edge=False, box=SIMPLE_HEAD)
     table.add_column("", justify="right", width=2)
     table.add_column("object", no_wrap=True)
     table.add_column("score", no_wrap=True)
-    table.add_column("why", ratio=1)
+    table.add_column("why", ratio=1, no_wrap=one_line, overflow="ellipsis" if one_line else "fold")
     if marks is not None:
         table.add_column("injected", no_wrap=True)
     for entry in entries:

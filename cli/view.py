@@ -67,7 +67,7 @@ class Show:
                 parts.append(Text(plain_line(stream, standing, self.rates.get(stream, 0.0)), style="bold"))
                 title = f"tonight's top {len(standing.top)} of {stream} ({standing.night or '…'})"
                 marks = {event: anomaly for event, (_, anomaly) in standing.injected.items()}
-                parts += [top_table(title, standing.top, marks), Text("")]
+                parts += [top_table(title, standing.top, marks, one_line=True), Text("")]
             self.live.update(Group(*parts))
         elif elapsed >= self.plain_at:
             self.plain_at += PLAIN_SECONDS

@@ -71,8 +71,6 @@ class Tracked(Protocol):
     @property
     def tracked(self) -> int: ...
     @property
-    def evicted(self) -> int: ...
-    @property
     def state_bytes(self) -> int: ...
 
 
@@ -114,6 +112,12 @@ class Metrics:
             "skim_end_to_end_latency_seconds", "Produced to visible on the board", by_stream, LATENCY_BUCKETS, r
         )
         self.lag = Gauge("skim_consumer_lag_messages", "Messages not read yet", ("stream", "partition"), registry=r)
+        self.lag_seconds = Gauge(
+            "skim_consumer_lag_seconds",
+            "Age of the last message read, while others wait; else 0",
+            by_stream,
+            registry=r,
+        )
         self.applied = Gauge(
             "skim_last_applied_timestamp_seconds", "When a batch was last applied to the board", by_stream, registry=r
         )
@@ -125,11 +129,11 @@ class Metrics:
         )
         self.redis_errors = Counter("skim_redis_errors_total", "Redis calls that failed", ("kind",), registry=r)
         self.entities = Gauge("skim_tracked_entities", "Entities remembered", registry=r)
-        self.evicted = Gauge("skim_evicted_entities_total", "Entities forgotten to stay under the cap", registry=r)
+        self.evicted = Counter("skim_evicted_entities_total", "Entities forgotten to stay under the cap", registry=r)
         self.state_bytes = Gauge("skim_state_bytes", "Memory of the remembered entities", registry=r)
         self.score = ArrayHistogram(
             "skim_score",
-            "Scores: percentile of the parts and of their combination",
+            "Scores, percentiles in [0, 1); part: combined",
             ("stream", "part"),
             SCORE_BUCKETS,
             r,
@@ -167,7 +171,6 @@ class Metrics:
         """Sum what all partitions remember."""
         held = list(states)
         self.entities.set(sum(state.tracked for state in held))
-        self.evicted.set(sum(state.evicted for state in held))
         self.state_bytes.set(sum(state.state_bytes for state in held))
 
 

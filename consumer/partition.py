@@ -33,6 +33,7 @@ class Partition:
         self.model_id = model.id
         self.state = stream.open()
         self.ensemble = model.ensemble()
+        self.evicted_told = 0  # how many of the forgotten entities the metrics know of
 
     def check(self, columns: Columns) -> tuple[Columns, Ints, list[tuple[int, DecodeError]]]:
         """The records whose values can be right, where they stood, and the others with what is wrong."""

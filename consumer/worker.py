@@ -88,6 +88,7 @@ class Worker:
         self.decoder = Decoder(stream.wanted, stream.framing, stream.schema())
         self.partitions: dict[str, Partition] = {}
         self.tally = Tally()
+        self.read_until = 0.0  # when the last message read was produced, seconds since the epoch
 
     def begin(self, name: str, start: int) -> int:
         """A partition is ours: where it goes on, from the board. Called by the source on assignment."""
@@ -161,6 +162,7 @@ class Worker:
             metrics.missing.labels(stream, name).inc(int(scores.missing[:, feature].sum()))
         metrics.board_changes.labels(stream).inc(committed.changed)
         metrics.applied.labels(stream).set(self.clock())
+        self.read_until = batch.timestamps[-1] / 1000.0
         metrics.latency.observe(self.clock() - np.array(batch.timestamps)[index] / 1000.0, stream)
         return True
 
@@ -170,8 +172,14 @@ class Worker:
 
     def report(self, source: Batches) -> None:
         """Lag and memory, from time to time."""
-        for partition, lag in source.lag().items():
-            self.metrics.lag.labels(self.stream.name, str(partition)).set(lag)
+        lags, stream = source.lag(), self.stream.name
+        for number, lag in lags.items():
+            self.metrics.lag.labels(stream, str(number)).set(lag)
+        age = self.clock() - self.read_until if any(lags.values()) and self.read_until else 0.0
+        self.metrics.lag_seconds.labels(stream).set(age)
+        for partition in self.partitions.values():
+            self.metrics.evicted.inc(partition.state.evicted - partition.evicted_told)
+            partition.evicted_told = partition.state.evicted
         self.metrics.observe_state(partition.state for partition in self.partitions.values())
 
     def _bury(self, batch: Batch, dead: list[tuple[int, DecodeError]], tally: Tally) -> None:

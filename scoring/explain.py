@@ -15,7 +15,7 @@ from .prepare import Reference
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One feature of one event: its value, what is usual, and how many usual spreads lie between them (signed)."""
+    """One feature of one event: its value, where 90 % of training lie, its distance from the median in spreads."""
 
     feature: str
     value: float
@@ -42,7 +42,7 @@ def reasons(
     deviation = (matrix - reference.median) / reference.spread
     size = np.where(np.isfinite(deviation), np.abs(deviation), -1.0)
     farthest = np.argsort(-size, axis=1, kind="stable")[:, :top]
-    low, high = reference.median - reference.spread, reference.median + reference.spread
+    low, high = reference.usual_low, reference.usual_high
     return [
         [
             Reason(features[f], float(matrix[row, f]), float(low[f]), float(high[f]), float(deviation[row, f]))

@@ -1,6 +1,6 @@
 """What a model's features normally look like; makes any row fit for a model: no gaps, nothing beyond all bounds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,14 @@ LARGEST = 1e30
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Per feature, float64[f]: `median` and `spread` (interquartile range, or standard deviation where
-    that is 0) of training, clip bounds `low`, `high`."""
+    """Per feature, float64[f], of training: `median`; `spread`, the interquartile range, or the standard deviation
+    where that is 0; `usual_low`, `usual_high`, between which 90 % lie; the clip bounds `low`, `high`.
+    """
 
     median: Floats
     spread: Floats
+    usual_low: Floats
+    usual_high: Floats
     low: Floats
     high: Floats
 
@@ -40,17 +43,19 @@ class Reference:
         if len(matrix) == 0 or not np.isfinite(matrix).any():
             raise ModelError("there is nothing to learn from: no row has a finite feature")
         columns = [np.clip(column[np.isfinite(column)], -LARGEST, LARGEST) for column in matrix.T]
-        quartiles = np.array([np.quantile(c, [0.25, 0.5, 0.75]) if len(c) else np.zeros(3) for c in columns])
+        usual_low, lower, median, upper, usual_high = np.array(
+            [np.quantile(c, [0.05, 0.25, 0.5, 0.75, 0.95]) if len(c) else np.zeros(5) for c in columns]
+        ).T.copy()
         least = np.array([c.min() if len(c) else 0.0 for c in columns])
         most = np.array([c.max() if len(c) else 0.0 for c in columns])
         # A flag that is almost always 0 has no interquartile range; its standard deviation still says how rare 1 is.
         deviation = np.array([c.std() if len(c) else 0.0 for c in columns])
-        between = quartiles[:, 2] - quartiles[:, 0]
+        between = upper - lower
         spread = np.maximum(np.where(between > 0, between, deviation), SMALLEST_SPREAD)
         width = np.maximum(most - least, spread)
         low = np.clip(least - CLIP_WIDTHS * width, -LARGEST, LARGEST)
         high = np.clip(most + CLIP_WIDTHS * width, -LARGEST, LARGEST)
-        return cls(np.clip(quartiles[:, 1], low, high), np.minimum(spread, LARGEST), low, high)
+        return cls(np.clip(median, low, high), np.minimum(spread, LARGEST), usual_low, usual_high, low, high)
 
     def fill(self, matrix: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """A copy without NaN or infinity, float64[n, f], and bool[n, f] telling which values were missing.
@@ -61,19 +66,24 @@ class Reference:
         return np.where(missing, self.median, np.clip(matrix, self.low, self.high)), missing
 
     def to_arrays(self) -> dict[str, Floats]:
-        """The four arrays by name."""
-        return {"median": self.median, "spread": self.spread, "low": self.low, "high": self.high}
+        """The arrays by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.generic]], features: int) -> "Reference":
-        """Checked: four finite float64[features] in order, low <= median <= high. Raises `ModelError`."""
-        checked = []
-        for name in ("median", "spread", "low", "high"):
+        """Checked: finite float64[features] each, low <= median <= high, positive spread. Raises `ModelError`."""
+        checked: dict[str, Floats] = {}
+        for name in (one.name for one in fields(cls)):
             array = arrays.get(name)
             if array is None or array.dtype != np.float64 or array.shape != (features,) or not np.isfinite(array).all():
                 raise ModelError(f"{name} must be {features} finite float64 values", where="reference")
-            checked.append(np.asarray(array, np.float64))
-        median, spread, low, high = checked
-        if not ((low <= median) & (median <= high) & (spread > 0)).all():
+            checked[name] = np.asarray(array, np.float64)
+        reference = cls(**checked)
+        if not (
+            (reference.low <= reference.median)
+            & (reference.median <= reference.high)
+            & (reference.usual_low <= reference.usual_high)
+            & (reference.spread > 0)
+        ).all():
             raise ModelError("bounds are out of order", where="reference")
-        return cls(median, spread, low, high)
+        return reference
