@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types dev models dist clean
+.PHONY: help demo test lint types dev models bench-scoring dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ models: dev ## Make the demo models anew, from simulated events of seed 1001
 	$(BIN)/skim train ztf build/models/ztf.avro --out scoring/models/ztf-demo
 	$(BIN)/skim simulate behaviour --count 40000 --users 2000 --anomalies 2% --seed 1001 --night 2026-10-01 --out build/models/behaviour.avro --truth build/models/behaviour.truth
 	$(BIN)/skim train behaviour build/models/behaviour.avro --labels build/models/behaviour.truth --out scoring/models/behaviour-demo
+
+bench-scoring: dev ## Forest and half-space trees against scikit-learn and River, as ratios
+	$(BIN)/python benchmarks/scoring.py
 
 dist: dev ## Build the wheel from what is committed
 	rm -rf build/dist && mkdir -p build/dist/source && git archive HEAD | tar -x -C build/dist/source
