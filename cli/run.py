@@ -46,6 +46,7 @@ def run(
         },
     )
     stopping = stop_flag()
+    typer.echo("skim: loading (the very first start compiles the kernels: up to half a minute) …", err=True)
     loaded = load_model(settings.stream, settings.model)
 
     def ready(port: int) -> None:

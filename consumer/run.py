@@ -4,17 +4,20 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import redis
 from prometheus_client import CollectorRegistry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from ..schemas.errors import SkimError
+from ..schemas.gather import gather
 from ..scoring.model import Model
 from .board import Board
 from .config import Settings
 from .deadletter import DeadLetters
 from .metrics import Metrics, serve
+from .partition import Partition
 from .source import Source
 from .streams.base import Stream
 from .streams.registry import stream_of
@@ -71,6 +74,16 @@ def configured_stream(settings: Settings) -> Stream:
     return stream_of(settings.stream)
 
 
+def warm_up(stream: Stream, model: Model) -> None:
+    """Run the kernels once on nothing much, so that the first event needn't wait for a compiler."""
+    partition = Partition(stream, model)
+    columns = gather([{}, {}], stream.wanted)  # two rows: numba compiles anew for the layout of fewer
+    partition.check(columns)
+    partition.features(columns)
+    for rows in (1, 64):  # a forest has one kernel for few rows and one for many
+        partition.ensemble.score_learn(np.tile(model.reference.median, (rows, 1)))
+
+
 def run(
     settings: Settings,
     model: Model,
@@ -87,6 +100,7 @@ def run(
     metrics = Metrics(CollectorRegistry(), stream.name, stream.unscored_reasons)
     metrics.model.labels(stream.name, "ensemble", model.id, model.features_hash).set(1)
     options = kafka_options(settings)
+    warm_up(stream, model)
     board = Board(client, settings.board.name or stream.name, settings.board.kept, settings.board.days)
     worker = Worker(stream, model, board, DeadLetters(options), metrics)
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)

@@ -35,8 +35,8 @@ class Ranker:
         NaN where the value is NaN (which doesn't enter) or fewer than 100 values are held.
 
         >>> ranker = Ranker(window=1000)
-        >>> ranker.rank(np.arange(999.0)) is not None, ranker.rank(np.array([499.0, 2000.0])).round(4).tolist()
-        (True, [0.499, 0.9999])
+        >>> ranker.rank(np.arange(999.0)) is not None, ranker.rank(np.array([499.0, 2000.0])).round(6).tolist()
+        (True, [0.499, 0.999999])
         """
         scores = np.empty(len(values))
         _rank(np.ascontiguousarray(values), self.ring, self.ordered, self.held_next, scores)

@@ -1,6 +1,6 @@
 """Flattens a fitted scikit-learn forest: the one file that knows scikit-learn's insides, and imports it.
 
-Read in scikit-learn 1.6 to 1.9. It has no public way to a tree's path lengths or to its columns, so private attributes
+Read in scikit-learn 1.9. It has no public way to a tree's path lengths or to its columns, so private attributes
 are read; the proof at the end, and the tests, notice if they change their meaning.
 """
 
@@ -39,7 +39,7 @@ def convert(estimator: IsolationForest | RandomForestClassifier, *, allow_nan: b
 def floor32(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
     """The largest finite float32 not above each number (+inf, "all but NaN goes left", counts as very large).
 
-    >>> bool(floor32(np.array([0.1]))[0] <= 0.1), bool(np.float32(0.1) <= 0.1)
+    >>> float(floor32(np.array([0.1]))[0]) <= 0.1, float(np.float32(0.1)) <= 0.1
     (True, False)
     """
     with np.errstate(over="ignore"):
@@ -65,7 +65,7 @@ def _flatten(estimator: Any, allow_nan: bool) -> dict[str, NDArray[Any]]:
         if estimator.n_outputs_ != 1:
             raise ModelError(f"has {estimator.n_outputs_} outputs, expected 1", where="estimator")
         values = [tree.tree_.value[:, 0, :] for tree in estimator.estimators_]
-        own = {"classes": _plain(estimator.classes_)}
+        own = {"classes": np.array(estimator.classes_.tolist())}  # strings often come as Python objects
 
     parts = [
         _breadth_first(tree.tree_, columns, value)
@@ -104,14 +104,6 @@ def _columns(estimator: Any) -> list[NDArray[np.intp]]:
     if isinstance(estimator, IsolationForest):  # with max_features < 1 each tree sees some columns only
         return list(estimator.estimators_features_)
     return [np.arange(estimator.n_features_in_)] * len(estimator.estimators_)
-
-
-def _plain(classes: NDArray[Any]) -> NDArray[Any]:
-    """Labels without Python objects: strings often come as such."""
-    plain = np.array(classes.tolist())
-    if plain.dtype.kind not in "biufU" or plain.tolist() != classes.tolist():
-        raise ModelError("are neither all numbers nor all strings: fit with other labels", where="classes")
-    return plain
 
 
 def _prove(forest: Forest, estimator: Any) -> None:
