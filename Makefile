@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types dev models bench-scoring dist clean
+.PHONY: help demo test lint types dev models bench-scoring bench-decode dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ models: dev ## Make the demo models anew, from simulated events of seed 1001
 
 bench-scoring: dev ## Forest and half-space trees against scikit-learn and River, as ratios
 	$(BIN)/python benchmarks/scoring.py
+
+bench-decode: dev ## The compiled decoder against fastavro, as ratios
+	$(BIN)/python benchmarks/decode.py
 
 dist: dev ## Build the wheel from what is committed
 	rm -rf build/dist && mkdir -p build/dist/source && git archive HEAD | tar -x -C build/dist/source

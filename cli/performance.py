@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 import typer
@@ -195,7 +196,7 @@ def _clear(board: redis.Redis) -> None:
 
 
 def _create_topics(kafka: str, topics: Mapping[str, str], embedded: bool) -> None:
-    """Before anybody subscribes: a consumer hears of a topic that comes later only minutes later."""
+    """Before anybody subscribes: a consumer may hear of a topic that comes later only minutes later."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic
@@ -209,13 +210,14 @@ def _create_topics(kafka: str, topics: Mapping[str, str], embedded: bool) -> Non
             return
         for future in admin.create_topics([NewTopic(name, PARTITIONS) for name in names]).values():
             future.result(timeout=SERVER_SECONDS)
-    except KafkaException as error:
-        raise DemoError(f"the topics can't be created on {kafka}: {error}") from error
+    except (KafkaException, TimeoutError) as error:
+        problem = str(error) or f"no answer within {SERVER_SECONDS:g} s"
+        raise DemoError(f"the topics can't be created on {kafka}: {problem}; see --kafka") from error
 
 
 def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _read(board: redis.Redis, stream: str, topic: str) -> int:

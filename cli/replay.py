@@ -29,6 +29,7 @@ def replay(
     pace = Pace(values.rate(rate))
     options = kafka_options(load_settings(None, {"kafka": {"bootstrap": kafka}}))
     with Sender(options) as sender, counting(f"to {topic}") as progress:
+        sender.require(topic)
         summary = replay_messages(messages(archives), sender, topic, pace, lambda sent, _: progress(sent))
     typer.echo(json.dumps({"sent": summary.sent, "bytes": summary.bytes, "undelivered": summary.undelivered}))
     sender.check()

@@ -49,10 +49,9 @@ def run(
     typer.echo("skim: loading (the very first start compiles the kernels: up to half a minute) …", err=True)
     loaded = load_model(settings.stream, settings.model)
 
-    def ready(port: int) -> None:
-        typer.echo(
-            f"skim: scoring {settings.stream} with model {loaded.id}; metrics on port {port}; Ctrl-C to stop", err=True
-        )
+    def ready(port: int, problem: str | None) -> None:
+        doing = f"waiting: {problem}" if problem else f"scoring {settings.stream}"
+        typer.echo(f"skim: {doing}; model {loaded.id}, metrics on port {port}; Ctrl-C to stop", err=True)
 
     report = run_worker(settings, loaded, stopping.is_set, ready)
     typer.echo(json.dumps(asdict(report.tally)))

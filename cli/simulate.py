@@ -129,6 +129,7 @@ def _send(
     pace, encode = Pace(rate), encoder(stream)
     options = kafka_options(load_settings(None, {"kafka": {"bootstrap": kafka}}))
     with Sender(options) as sender, counting(f"to {topic}", count) as progress:
+        sender.require(topic)
         for made, event in enumerate(events, 1):
             pace.wait()
             sender.send(topic, encode(event, schema), key=event.key)

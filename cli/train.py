@@ -30,8 +30,8 @@ def train(
     from ..consumer.streams.base import night_name
     from ..consumer.streams.registry import stream_of
     from ..producer.archive import messages
-    from ..schemas.decode import read_file
     from ..schemas.errors import DecodeError
+    from ..schemas.reader import read_file
     from ..scoring.train import Options
     from ..scoring.train import train as train_model
     from .progress import counting

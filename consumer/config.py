@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from ..schemas.errors import SkimError
@@ -37,7 +38,20 @@ class RedisSettings(_Section):
     """Where the board is."""
 
     url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    timeout: Annotated[float, Field(gt=0)] = 10.0
+    timeout: Annotated[float, Field(gt=0)] = 2.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr) -> SecretStr:
+        """Checked here, where nothing prints it: it may hold a password."""
+        try:
+            parts = urlsplit(url.get_secret_value())
+            right = parts.scheme in ("redis", "rediss", "unix") and (parts.port is None or parts.port > 0)
+        except ValueError:
+            right = False
+        if not right:
+            raise ValueError("no redis://, rediss:// or unix:// URL; percent-encode special characters in its password")
+        return url
 
 
 class BatchSettings(_Section):

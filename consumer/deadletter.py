@@ -6,6 +6,7 @@ They go to `<topic>.dlq`, and delivery is confirmed before the offset moves past
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -31,7 +32,7 @@ class DeadLetterError(SkimError):
 class DeadLetters:
     """A producer of dead letters."""
 
-    def __init__(self, options: Mapping[str, str | int | bool]) -> None:
+    def __init__(self, options: Mapping[str, Any]) -> None:
         self.producer = Producer(
             {**options, "enable.idempotence": True, "message.timeout.ms": MESSAGE_TIMEOUT_MS, "linger.ms": 5}
         )

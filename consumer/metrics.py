@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..schemas.errors import REASONS
+from ..schemas.errors import REASONS, SkimError
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +32,15 @@ LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 SCORE_BUCKETS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9998, 1.0)
 #: Severity by percentile: one in a thousand, one in a hundred.
 SEVERITIES: Mapping[str, float] = {"high": 0.999, "notable": 0.99}
+
+
+class MetricsUnavailable(SkimError):
+    """`/metrics` can't be served there."""
+
+    def __init__(self, host: str, port: int, problem: str) -> None:
+        super().__init__(f"metrics can't be served on {host}:{port} ({problem}); --metrics-port 0 takes a free port")
+        self.host = host
+        self.port = port
 
 
 class ArrayHistogram(Collector):
@@ -180,4 +189,7 @@ def serve(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer
         with socket.socket() as probe:
             probe.bind((host, 0))
             port = probe.getsockname()[1]
-    return start_http_server(port, addr=host, registry=registry)
+    try:
+        return start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise MetricsUnavailable(host, port, error.strerror or str(error)) from error

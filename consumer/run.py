@@ -1,11 +1,14 @@
 """Puts a worker together from settings, and runs it until it is told to stop."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import redis
+from confluent_kafka import KafkaError
 from prometheus_client import CollectorRegistry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
@@ -25,7 +28,7 @@ from .worker import Tally, Worker
 
 log = logging.getLogger(__name__)
 
-# A Redis that restarts is back within seconds: 0.1, 0.2, 0.4 … 2 s, about ten seconds in all, then the worker gives up.
+# A Redis that restarts is back within seconds: retried after 0.1, 0.2, 0.4 … 2 s, about ten seconds in all.
 REDIS_RETRIES = 8
 
 
@@ -60,9 +63,33 @@ def connect(settings: Settings, retries: int = REDIS_RETRIES) -> redis.Redis:
     return client
 
 
-def kafka_options(settings: Settings) -> Mapping[str, str | int | bool]:
+def kafka_options(settings: Settings) -> Mapping[str, Any]:
     """librdkafka's options: ours, then the user's own, which win."""
-    return {"bootstrap.servers": settings.kafka.bootstrap, "client.id": "skimstream", **settings.kafka.options}
+    return {
+        "bootstrap.servers": settings.kafka.bootstrap,
+        "client.id": "skimstream",
+        "reconnect.backoff.ms": 500,
+        # By itself librdkafka writes twenty lines a second to standard error while no broker answers.
+        "log_level": 2,
+        "error_cb": BrokerLog(),
+        **settings.kafka.options,
+    }
+
+
+class BrokerLog:
+    """Logs what librdkafka complains of, the same complaint at most every ten seconds."""
+
+    SECONDS = 10.0
+
+    def __init__(self) -> None:
+        self.logged: dict[str, float] = {}
+
+    def __call__(self, error: KafkaError) -> None:
+        """Called by librdkafka; it goes on trying by itself."""
+        now = time.monotonic()
+        if now - self.logged.get(error.name(), -self.SECONDS) >= self.SECONDS:
+            self.logged[error.name()] = now
+            log.warning("kafka", extra={"error": error.name(), "detail": error.str()})
 
 
 def configured_stream(settings: Settings) -> Stream:
@@ -88,9 +115,12 @@ def run(
     settings: Settings,
     model: Model,
     stopping: Callable[[], bool],
-    ready: Callable[[int], None] = lambda port: None,
+    ready: Callable[[int, str | None], None] = lambda port, problem: None,
 ) -> Report:
-    """Run one worker until `stopping()`. `ready(port)` is called when `/metrics` is up and the topic subscribed.
+    """Run one worker until `stopping()`.
+
+    `ready(port, problem)` is called when `/metrics` is up and the topic subscribed; `problem` says why there is nothing
+    to read yet, if so.
 
     Raises `SkimError` for what a person has to mend.
     """
@@ -107,7 +137,7 @@ def run(
     try:
         group = {**options, "group.id": settings.kafka.group}
         with Source(topic, group, settings.kafka.start, worker.begin, worker.dropped) as source:
-            ready(server.server_port)
+            ready(server.server_port, source.problem())
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
             worker.run(source, stopping, settings.batch.size, settings.batch.seconds)
     except redis.RedisError as error:

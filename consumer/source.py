@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -81,7 +81,7 @@ class Source:
     def __init__(
         self,
         topic: str,
-        options: Mapping[str, str | int | bool],
+        options: Mapping[str, Any],
         start: Start,
         begin: Callable[[str, int], int],
         dropped: Callable[[str, bool], None],
@@ -99,6 +99,8 @@ class Source:
                 "enable.auto.offset.store": False,
                 # An offset that retention has removed is an error to be heard of, never a silent jump.
                 "auto.offset.reset": "error",
+                # A dead worker's partitions move after ten seconds; librdkafka's own default is 45.
+                "session.timeout.ms": 10_000,
                 # 64 MB a partition by default; a batch needs far less, and memory should be ours to bound.
                 "queued.max.messages.kbytes": 16_384,
                 **options,
@@ -111,6 +113,14 @@ class Source:
 
     def __exit__(self, *_: object) -> None:
         self.consumer.close()
+
+    def problem(self) -> str | None:
+        """What keeps the topic from being read now, in words; None if nothing does."""
+        try:
+            found = self.consumer.list_topics(self.topic, timeout=WATERMARK_SECONDS).topics[self.topic]
+        except KafkaException as error:
+            return f"no broker answers ({error.args[0].str()}); see kafka.bootstrap"
+        return f"topic {self.topic} is not there yet" if found.error is not None else None
 
     def batches(self, size: int, seconds: float) -> list[Batch]:
         """Up to `size` messages that came within `seconds`, one batch a partition. Raises `SourceError`."""
@@ -127,6 +137,13 @@ class Source:
         """Read on from `offset`."""
         self.consumer.seek(TopicPartition(self.topic, partition, offset))
         self.positions[partition] = offset
+
+    def beginning(self, batch: Batch) -> int:
+        """Where a partition begins that the board knows nothing of (any more), as configured."""
+        if self.start == "latest":
+            return batch.first
+        low, _ = self._watermarks(self.consumer, TopicPartition(batch.topic, batch.partition))
+        return low
 
     def commit(self, positions: Mapping[int, int]) -> None:
         """Tell Kafka how far we are: for lag tools only, never read back. Failure is harmless."""
@@ -159,14 +176,19 @@ class Source:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for one in partitions:
-            try:
-                low, high = consumer.get_watermark_offsets(one, timeout=WATERMARK_SECONDS)
-            except KafkaException as error:
-                raise SourceError(self.topic, error.args[0]) from error
+            low, high = self._watermarks(consumer, one)
             name = partition_name(self.topic, one.partition)
             one.offset = self.begin(name, low if self.start == "earliest" else high)
             self.positions[one.partition] = one.offset
         consumer.incremental_assign(partitions)
+
+    def _watermarks(self, consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+        """The first offset that the topic still has, and the next one that it will give out."""
+        try:
+            marks = consumer.get_watermark_offsets(partition, timeout=WATERMARK_SECONDS)
+        except KafkaException as error:
+            raise SourceError(self.topic, error.args[0]) from error
+        return marks[0], marks[1]
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._drop(partitions, lost=False)

@@ -38,6 +38,7 @@ class Batches(Protocol):
 
     def batches(self, size: int, seconds: float) -> list[Batch]: ...
     def seek(self, partition: int, offset: int) -> None: ...
+    def beginning(self, batch: Batch) -> int: ...
     def commit(self, positions: Mapping[int, int]) -> None: ...
     def lag(self) -> dict[int, int]: ...
 
@@ -88,6 +89,7 @@ class Worker:
         self.decoder = Decoder(stream.wanted, stream.framing, stream.schema())
         self.partitions: dict[str, Partition] = {}
         self.tally = Tally()
+        self.applied: dict[int, int] = {}  # told to Kafka again and again: a commit may fail in a rebalance
         self.read_until = 0.0  # when the last message read was produced, seconds since the epoch
 
     def begin(self, name: str, start: int) -> int:
@@ -103,6 +105,7 @@ class Worker:
     def dropped(self, name: str, lost: bool) -> None:
         """A partition went to another worker; between batches, so there is nothing to finish."""
         self.partitions.pop(name, None)
+        self.applied.pop(int(name.rpartition("/")[2]), None)
         self.metrics.rebalances.labels("lost" if lost else "revoked").inc()
         self.metrics.partitions.set(len(self.partitions))
         log.info("lost" if lost else "revoked", extra={"partition": name})
@@ -110,19 +113,17 @@ class Worker:
     def run(self, source: Batches, stopping: Callable[[], bool], size: int = 500, seconds: float = 0.1) -> None:
         """Take batches until `stopping()`; it is asked between batches, so a batch is never left half done."""
         reported = 0.0
-        positions: dict[int, int] = {}
         while not stopping():
             for batch in source.batches(size, seconds):
                 if self.process(batch):
-                    positions[batch.partition] = batch.following
+                    self.applied[batch.partition] = batch.following
                 else:
                     self.restart(source, batch)
             if self.clock() - reported >= REPORT_SECONDS:
                 reported = self.clock()
                 self.report(source)
-                source.commit(positions)
-                positions = {}
-        source.commit(positions)
+                source.commit(self.applied)
+        source.commit(self.applied)
 
     def process(self, batch: Batch) -> bool:
         """One batch through all stages. False if the fence refused it: nothing of it was applied."""
@@ -167,8 +168,11 @@ class Worker:
         return True
 
     def restart(self, source: Batches, batch: Batch) -> None:
-        """After a refused batch: the partition's memory has learned what wasn't applied, so begin anew at the fence."""
-        source.seek(batch.partition, self.begin(batch.name, batch.first))
+        """After a refused batch: the partition's memory has learned what wasn't applied, so begin anew at the fence.
+
+        If Redis has come back empty, there is no fence, and the topic is read from its beginning: the board lost it all.
+        """
+        source.seek(batch.partition, self.begin(batch.name, source.beginning(batch)))
 
     def report(self, source: Batches) -> None:
         """Lag and memory, from time to time."""

@@ -114,6 +114,15 @@ class Sender:
                 waited = True
             self._producer.poll(0.05)
 
+    def require(self, topic: str, timeout: float = 10.0) -> None:
+        """Raises `DeliveryError` unless a broker answers and knows the topic (or makes it, if it is set to)."""
+        try:
+            found = self._producer.list_topics(topic, timeout=timeout).topics[topic]
+        except KafkaException as error:
+            raise DeliveryError(f"no broker answers ({error.args[0].str()}); see --kafka", [], 0) from error
+        if found.error is not None:
+            raise DeliveryError(f"topic {topic}: {found.error.str()}; create it first", [], 0)
+
     def flush(self, timeout: float | None = None) -> int:
         """Waits for delivery reports, at most `timeout` seconds; how many messages are still in flight."""
         return self._producer.flush(self._flush_timeout if timeout is None else timeout)

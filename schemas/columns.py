@@ -3,7 +3,7 @@
 Records go in, columns come out, and nothing after the decoder looks at a single record again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -133,6 +133,27 @@ class Columns:
     def table(self, path: str) -> tuple[Ints, "Columns"]:
         """offsets int64[n + 1] and the children: those of row i are offsets[i]:offsets[i + 1]. Null reads as empty."""
         return self.tables[path]
+
+
+def concatenate(parts: Sequence[Columns]) -> Columns:
+    """The records of all parts (at least one, all with the same wanted fields), one after the other."""
+    before = np.cumsum([0, *(len(part.buffer) for part in parts)])
+    tables = {}
+    for path in parts[0].tables:
+        offsets, children = zip(*(part.tables[path] for part in parts), strict=True)
+        sizes = np.concatenate([np.diff(one) for one in offsets])
+        tables[path] = (np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]), concatenate(children))
+    return Columns(
+        parts[0].wanted,
+        np.concatenate([part.numbers for part in parts]),
+        np.concatenate([part.number_null for part in parts]),
+        np.concatenate([part.integers for part in parts]),
+        np.concatenate([part.integer_null for part in parts]),
+        np.concatenate([part.buffer for part in parts]),
+        np.concatenate([part.text_start + shift for part, shift in zip(parts, before, strict=False)]),
+        np.concatenate([part.text_length for part in parts]),
+        tables,
+    )
 
 
 @njit(cache=True, nogil=True)

@@ -16,7 +16,9 @@ MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
 # avro.schema, avro.codec and a few of the writer's own; more is no header that anybody writes.
 HEADER_ENTRIES = 64
-CODECS = ("null", "deflate", "snappy")
+CODECS = ("null", "deflate", "snappy", "zstandard")
+# Zstandard blocks need not say how long they become: first try what is plenty for a record, then the whole budget.
+ZSTANDARD_RATIO = 16
 
 
 class Header(NamedTuple):
@@ -62,7 +64,7 @@ def read_header(message: bytes) -> Header:
         raise DecodeError("schema_unknown", "a container without a schema in its header")
     if len(schema) > SCHEMA_BYTES:
         raise DecodeError("schema_refused", f"a schema of {len(schema)} bytes; {SCHEMA_BYTES} are allowed")
-    if codec not in (b"null", b"deflate", b"snappy"):
+    if codec not in (b"null", b"deflate", b"snappy", b"zstandard"):
         raise DecodeError("decode", f"the codec {codec[:20]!r}; {', '.join(CODECS)} can be read")
     end = at + SYNC_BYTES
     if end > len(message):
@@ -91,17 +93,32 @@ def only_block(message: bytes, header: Header) -> bytes:
 
 
 def _decompress(data: bytes, codec: str) -> bytes:
-    if codec == "null":
-        return data
-    if codec == "deflate":
-        inflate = zlib.decompressobj(wbits=-15)
-        try:
-            plain = inflate.decompress(data, BLOCK_BYTES)
-        except zlib.error as error:
-            raise DecodeError("decode", f"deflate: {error}") from error
-        if inflate.unconsumed_tail:
-            raise DecodeError("too_large", f"a block of more than {BLOCK_BYTES} bytes")
-        return plain
+    match codec:
+        case "deflate":
+            return _deflate(data)
+        case "snappy":
+            return _snappy(data)
+        case "zstandard":
+            return _zstandard(data)
+        case _:
+            return data
+
+
+def _deflate(data: bytes) -> bytes:
+    inflate = zlib.decompressobj(wbits=-15)
+    try:
+        plain = inflate.decompress(data, BLOCK_BYTES)
+    except zlib.error as error:
+        raise DecodeError("decode", f"deflate: {error}") from error
+    if inflate.unconsumed_tail:
+        raise DecodeError("too_large", f"a block of more than {BLOCK_BYTES} bytes")
+    # Bytes after the end are no error: common writers leave three of zlib's checksum there.
+    if not inflate.eof:
+        raise DecodeError("decode", "deflate: the block is cut short")
+    return plain
+
+
+def _snappy(data: bytes) -> bytes:
     declared, _ = _read_varint(data, 0)
     if declared > BLOCK_BYTES:
         raise DecodeError("too_large", f"a block of {declared} bytes; {BLOCK_BYTES} are allowed")
@@ -113,6 +130,18 @@ def _decompress(data: bytes, codec: str) -> bytes:
     if zlib.crc32(plain).to_bytes(4, "big") != checksum:
         raise DecodeError("decode", "snappy: the checksum does not fit")
     return plain
+
+
+def _zstandard(data: bytes) -> bytes:
+    """Into a buffer of a fixed size: what decompresses to more is an error before it is memory."""
+    for size in (min(ZSTANDARD_RATIO * len(data), BLOCK_BYTES), BLOCK_BYTES):
+        buffer = bytearray(size)
+        try:
+            return bytes(memoryview(buffer)[: cramjam.zstd.decompress_into(data, buffer)])
+        except cramjam.DecompressionError as error:
+            if "whole buffer" not in str(error):  # of all its errors, the one for a full buffer
+                raise DecodeError("decode", f"zstandard: {error}") from error
+    raise DecodeError("too_large", f"a block of more than {BLOCK_BYTES} bytes")
 
 
 def _read_bytes(message: bytes, at: int) -> tuple[bytes, int]:

@@ -182,7 +182,8 @@ def test_metrics_are_served_on_loopback_while_it_runs(
     make_topic(broker, "alerts")
     ports: list[int] = []
     stop = threading.Event()
-    thread = threading.Thread(target=run, args=(settings_for(broker, store_url), model, stop.is_set, ports.append))
+    settings = settings_for(broker, store_url)
+    thread = threading.Thread(target=run, args=(settings, model, stop.is_set, lambda port, _: ports.append(port)))
     thread.start()
     try:
         wait_for(lambda: bool(ports))

@@ -62,6 +62,9 @@ class Listed:
     def seek(self, partition: int, offset: int) -> None:
         self.at = offset
 
+    def beginning(self, batch: Batch) -> int:
+        return 0
+
     def commit(self, positions: Mapping[int, int]) -> None:
         self.committed.update(positions)
 
@@ -173,6 +176,20 @@ def test_a_refused_batch_changes_nothing_and_the_partition_begins_anew_at_the_fe
     worker.restart(source, batch)
     assert source.at == 50
     assert worker.partitions[NAME] is not before
+
+
+def test_an_empty_redis_is_filled_again_from_the_beginning(store: redis.Redis) -> None:
+    messages = sessions(60)
+    worker, _, _ = worker_of("behaviour", store)
+    run_all(worker, messages, 20)
+    whole = dump(store)
+    store.flushall()
+    worker, _, _ = worker_of("behaviour", store)
+    source = Listed(messages, 20)
+    worker.run(source, lambda: source.at >= 40)
+    store.flushall()
+    worker.run(source, lambda: source.at >= 60)
+    assert dump(store) == whole
 
 
 def test_a_failed_dead_letter_stops_before_the_offset_moves(store: redis.Redis) -> None:

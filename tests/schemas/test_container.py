@@ -3,6 +3,7 @@ import json
 import zlib
 from typing import Any
 
+import cramjam
 import fastavro
 import pytest
 from hypothesis import given
@@ -100,6 +101,33 @@ def test_a_deflate_bomb_stops_at_the_budget() -> None:
     with pytest.raises(DecodeError) as caught:
         only_block(message, read_header(message))
     assert caught.value.reason == "too_large"
+
+
+def test_zstandard_blocks_are_read() -> None:
+    for record in ({"x": 1, "s": ""}, {"x": -5, "s": "å" * 1000}, {"x": 0, "s": "a" * 3_000_000}):
+        message = container(b"zstandard", bytes(cramjam.zstd.compress(bare(record))))
+        assert only_block(message, read_header(message)) == bare(record)
+
+
+def test_a_zstandard_bomb_stops_at_the_budget() -> None:
+    block = (131072 << 3 | 2).to_bytes(3, "little") + b"a"  # RFC 8878: one byte, repeated 128 Ki times
+    bomb = b"\x28\xb5\x2f\xfd\x00\x58" + block * 1_000_000
+    assert len(bomb) < 5_000_000 < 100_000_000_000 < 131072 * 1_000_000
+    message = container(b"zstandard", bomb)
+    with pytest.raises(DecodeError) as caught:
+        only_block(message, read_header(message))
+    assert caught.value.reason == "too_large"
+
+
+@pytest.mark.parametrize("codec", [b"deflate", b"zstandard"])
+def test_a_compressed_block_that_is_cut_short_is_refused(codec: bytes) -> None:
+    plain = bare({"x": 1, "s": "abc" * 50})
+    deflate = zlib.compressobj(wbits=-15)
+    whole = deflate.compress(plain) + deflate.flush() if codec == b"deflate" else bytes(cramjam.zstd.compress(plain))
+    for end in range(len(whole)):
+        message = container(codec, whole[:end])
+        with pytest.raises(DecodeError):
+            only_block(message, read_header(message))
 
 
 def test_a_snappy_block_that_declares_gigabytes_is_not_inflated() -> None:

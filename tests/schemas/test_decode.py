@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skimstream.schemas.columns import Wanted
-from skimstream.schemas.decode import Decoder, read_file
+from skimstream.schemas.decode import Decoder
 from skimstream.schemas.errors import REASONS, DecodeError
 from skimstream.schemas.limits import MESSAGE_BYTES
+from skimstream.schemas.reader import read_file
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared")

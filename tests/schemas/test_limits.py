@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from skimstream.schemas.decode import parse_schema
 from skimstream.schemas.errors import DecodeError
 from skimstream.schemas.limits import SCHEMA_DEPTH, SCHEMA_FIELDS, check_schema
+from skimstream.schemas.reader import parse_schema
 
 
 def record(*fields: object, name: str = "r") -> dict[str, object]:
