@@ -14,6 +14,9 @@ def run(
     topic: Annotated[str | None, typer.Option(help="Kafka topic; the stream's name by default.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
     redis: Annotated[str | None, typer.Option(help="redis://host:port/db of the board.")] = None,
+    framing: Annotated[
+        str | None, typer.Option(help="auto, container, confluent, key, plain, bson or json; the stream's own if none.")
+    ] = None,
     group: Annotated[str | None, typer.Option(help="Consumer group.")] = None,
     model: Annotated[
         Path | None, typer.Option(help="Folder of a model bundle; the shipped demo model if none.")
@@ -38,6 +41,7 @@ def run(
         {
             "stream": stream,
             "topic": topic,
+            "framing": framing,
             "model": model,
             "kafka": {"bootstrap": kafka, "group": group, "start": start},
             "redis": {"url": redis},

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from ..schemas.decode import Choice
 from ..schemas.errors import SkimError
 
 
@@ -76,6 +77,14 @@ class MetricsSettings(_Section):
     port: Annotated[int, Field(ge=0, le=65_535)] = 9464
 
 
+class RegistrySettings(_Section):
+    """Where writer schemas are looked up by id (framing "confluent")."""
+
+    url: str | None = None  # a Confluent-compatible schema registry
+    folder: Path | None = None  # .avsc files on this machine, asked when the registry doesn't know or answer
+    cache: Path | None = None  # what the registry has told is kept here
+
+
 class GateSettings(_Section):
     """The real/bogus gate of the stream `ztf`."""
 
@@ -91,12 +100,14 @@ class Settings(BaseSettings):
 
     stream: str = "ztf"
     topic: str = ""
+    framing: Choice | None = None  # how the topic's records travel; the stream's own default if none
     model: Path | None = None
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
     batch: BatchSettings = BatchSettings()
     board: BoardSettings = BoardSettings()
     metrics: MetricsSettings = MetricsSettings()
+    registry: RegistrySettings = RegistrySettings()
     gate: GateSettings = GateSettings()
 
 

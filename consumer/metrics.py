@@ -156,6 +156,12 @@ class Metrics:
         self.board_changes = Counter(
             "skim_board_changes_total", "Rows of the board that changed", by_stream, registry=r
         )
+        self.fallbacks = Gauge(
+            "skim_fallback_schemas",
+            "Writer schemas that no plan covers, read by fastavro, slowly",
+            by_stream,
+            registry=r,
+        )
         self.missing = Counter(
             "skim_feature_missing_total", "Values imputed before scoring", ("stream", "feature"), registry=r
         )

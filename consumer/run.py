@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
+from ..schemas.decode import Decoder
 from ..schemas.errors import SkimError
 from ..schemas.gather import gather
+from ..schemas.registry import Registry
 from ..scoring.model import Model
 from .board import Board
 from .config import Settings
@@ -101,6 +103,14 @@ def configured_stream(settings: Settings) -> Stream:
     return stream_of(settings.stream)
 
 
+def decoder_of(settings: Settings, stream: Stream) -> Decoder:
+    """The decoder of the topic's framing."""
+    framing = settings.framing or stream.framing
+    where = settings.registry
+    registry = Registry(where.url, where.folder, where.cache) if where.url or where.folder else None
+    return Decoder(stream.wanted, framing, stream.schema() if framing == "plain" else None, registry)
+
+
 def warm_up(stream: Stream, model: Model) -> None:
     """Run the kernels once on nothing much, so that the first event needn't wait for a compiler."""
     partition = Partition(stream, model)
@@ -132,11 +142,13 @@ def run(
     options = kafka_options(settings)
     warm_up(stream, model)
     board = Board(client, settings.board.name or stream.name, settings.board.kept, settings.board.days)
-    worker = Worker(stream, model, board, DeadLetters(options), metrics)
+    decoder = decoder_of(settings, stream)
+    worker = Worker(stream, model, board, DeadLetters(options), metrics, decoder)
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     try:
         group = {**options, "group.id": settings.kafka.group}
-        with Source(topic, group, settings.kafka.start, worker.begin, worker.dropped) as source:
+        keyed = decoder.framing in ("auto", "key")
+        with Source(topic, group, settings.kafka.start, worker.begin, worker.dropped, keyed) as source:
             ready(server.server_port, source.problem())
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
             worker.run(source, stopping, settings.batch.size, settings.batch.seconds)

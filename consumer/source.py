@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from ..schemas.decode import Headers
 from ..schemas.errors import SkimError
 
 Start = Literal["earliest", "latest"]
@@ -59,6 +60,8 @@ class Batch:
     offsets: list[int]
     values: list[bytes | None]
     timestamps: list[int]
+    keys: list[bytes | None] | None = None
+    headers: list[Headers | None] | None = None
 
     @property
     def name(self) -> str:
@@ -85,11 +88,13 @@ class Source:
         start: Start,
         begin: Callable[[str, int], int],
         dropped: Callable[[str, bool], None],
+        keyed: bool = False,
     ) -> None:
         self.topic = topic
         self.start = start
         self.begin = begin
         self.dropped = dropped
+        self.keyed = keyed  # batches bring keys and headers along
         self.positions: dict[int, int] = {}
         self.consumer = Consumer(
             {
@@ -172,6 +177,8 @@ class Source:
             offsets,
             [message.value() for message in messages],
             [message.timestamp()[1] for message in messages],
+            [message.key() for message in messages] if self.keyed else None,
+            cast(list[Headers | None], [message.headers() for message in messages]) if self.keyed else None,
         )
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -77,6 +77,7 @@ class Worker:
         board: Board,
         letters: Letters,
         metrics: Metrics,
+        decoder: Decoder,
         clock: Callable[[], float] = time.time,
     ) -> None:
         model.require(stream.features)
@@ -86,7 +87,7 @@ class Worker:
         self.letters = letters
         self.metrics = metrics
         self.clock = clock
-        self.decoder = Decoder(stream.wanted, stream.framing, stream.schema())
+        self.decoder = decoder
         self.partitions: dict[str, Partition] = {}
         self.tally = Tally()
         self.applied: dict[int, int] = {}  # told to Kafka again and again: a commit may fail in a rebalance
@@ -131,7 +132,7 @@ class Worker:
         tally = Tally(consumed=len(batch.values))
 
         with self._stage("decode"):
-            decoded = self.decoder.decode(batch.values)
+            decoded = self.decoder.decode(batch.values, batch.keys, batch.headers)
             columns, kept, faults = partition.check(decoded.columns)
             dead = [(one.index, one.error) for one in decoded.rejected]
             dead += [(int(decoded.index[row]), error) for row, error in faults]
@@ -170,7 +171,7 @@ class Worker:
     def restart(self, source: Batches, batch: Batch) -> None:
         """After a refused batch: the partition's memory has learned what wasn't applied, so begin anew at the fence.
 
-        If Redis has come back empty, there is no fence, and the topic is read from its beginning: the board lost it all.
+        If Redis has come back empty, there is no fence: the topic is read from its beginning, as the board lost it all.
         """
         source.seek(batch.partition, self.begin(batch.name, source.beginning(batch)))
 
@@ -181,6 +182,7 @@ class Worker:
             self.metrics.lag.labels(stream, str(number)).set(lag)
         age = self.clock() - self.read_until if any(lags.values()) and self.read_until else 0.0
         self.metrics.lag_seconds.labels(stream).set(age)
+        self.metrics.fallbacks.labels(stream).set(self.decoder.fallbacks)
         for partition in self.partitions.values():
             self.metrics.evicted.inc(partition.state.evicted - partition.evicted_told)
             partition.evicted_told = partition.state.evicted

@@ -18,18 +18,23 @@ from numpy.typing import NDArray
 
 from .block import BLOCK_FAULTS, find_blocks
 from .columns import Columns, Ints, Wanted, concatenate
-from .container import SYNC_BYTES, Header, only_block, read_header
+from .container import MAGIC, SYNC_BYTES, Header, only_block, read_header
 from .errors import DecodeError
+from .framing import Avro, Framing, detect, unframe
 from .gather import gather
 from .kernel import FAULTS
 from .limits import MESSAGE_BYTES
 from .plan import NotCovered, Plan, compile_plan
 from .project import project
 from .reader import SCHEMAS_KEPT, parse_schema, read_record
+from .registry import Registry
 
 log = logging.getLogger(__name__)
 
-Framing = Literal["container", "plain"]
+#: "auto" tells the framings apart message by message; all but "plain" can be told.
+Choice = Framing | Literal["auto"]
+#: What a message brings beside its value: its headers, as Kafka's clients give them.
+Headers = Sequence[tuple[str, bytes]]
 
 # Messages are joined into one buffer a chunk. Small enough for the allocator to keep and for caches to hold: joining
 # 500 alerts of 75 kB at once costs more than decoding them, all of it page faults.
@@ -67,25 +72,40 @@ class _Group:
 class Decoder:
     """Reads `wanted` from every message of a topic.
 
-    framing "container": each message is an Avro object container with one record and its schema.
-    framing "plain": each message is a bare record, written with the pinned `schema` (parsed JSON).
+    framing: how records travel (`framing.Framing`), or "auto". "plain" is a bare record and needs the pinned `schema`
+    (parsed JSON); "confluent" looks ids up in `registry`; the others bring their schema or need none.
     Every schema is checked against `limits` before data is touched. `fallbacks` counts the schemas that the compiled
     plans don't cover; fastavro reads those, with equal columns.
     """
 
-    def __init__(self, wanted: Wanted, framing: Framing = "container", schema: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        framing: Choice = "container",
+        schema: Mapping[str, Any] | None = None,
+        registry: Registry | None = None,
+    ) -> None:
         if (framing == "plain") != (schema is not None):
-            raise ValueError("the framing 'plain' needs a schema; 'container' brings its own")
+            raise ValueError("the framing 'plain', and only that, needs a schema")
         self.wanted = wanted
         self.framing = framing
+        self.registry = registry
         self.pinned = json.dumps(schema).encode() if schema is not None else b""
         self.fallbacks = 0
         self._buffer = io.BytesIO()
         self._plans: OrderedDict[bytes, Plan | None] = OrderedDict()
         self._headers: OrderedDict[bytes, Header] = OrderedDict()  # by all bytes before the sync marker
 
-    def decode(self, messages: Sequence[bytes | None]) -> Decoded:
-        """Columns of all readable messages, in order, and the rest with reasons. Never raises for a message's sake."""
+    def decode(
+        self,
+        messages: Sequence[bytes | None],
+        keys: Sequence[bytes | None] | None = None,
+        headers: Sequence[Headers | None] | None = None,
+    ) -> Decoded:
+        """Columns of all readable messages, in order, and the rest with reasons. Never raises for a message's sake.
+
+        `keys` and `headers`, one a message, matter to the framings "key" and "auto" only.
+        """
         rejected: list[Rejected] = []
         values, index = _readable(messages, rejected)
         sizes = np.fromiter(map(len, values), np.int64, len(values))
@@ -96,8 +116,16 @@ class Decoder:
             data = self._joined(chunk)
             if self.framing == "plain":
                 groups = [_Group(self.pinned, data, places, starts, ends)]
-            else:
+            elif self.framing == "container":
                 groups = self._unpack(chunk, data, places, starts, ends, rejected)
+            else:
+                are = np.fromiter(map(bytes.startswith, chunk, repeat(MAGIC)), np.bool_, len(chunk))
+                are &= self.framing == "auto"
+                contained = [chunk[place] for place in np.flatnonzero(are).tolist()]
+                groups = self._unpack(contained, data, places[are], starts[are], ends[are], rejected)
+                more, records = self._unframe(places[~are], messages, keys, headers, rejected)
+                groups += more
+                parts.append(records)
             parts += [self._read(group, rejected) for group in groups]
             del data, groups  # nobody may look into the buffer when the next chunk is written
         columns, rows = _merged(parts, self.wanted)
@@ -150,6 +178,43 @@ class Decoder:
             plain = np.frombuffer(bytearray().join(bodies), np.uint8)
             groups.append(_Group(header.schema, plain, index[np.array(kept, np.int64)], end - sizes, end))
         return groups
+
+    def _unframe(
+        self,
+        index: Ints,
+        messages: Sequence[bytes | None],
+        keys: Sequence[bytes | None] | None,
+        headers: Sequence[Headers | None] | None,
+        rejected: list[Rejected],
+    ) -> tuple[list[_Group], tuple[Columns, Ints]]:
+        """Any framing, one message at a time: bare Avro by writer schema, and the columns of JSON and BSON records."""
+        bodies: dict[bytes, list[tuple[int, bytes]]] = {}
+        parts, places = [], []
+        for i in index.tolist():
+            value, key = messages[i] or b"", keys[i] if keys else None
+            try:
+                framing = self.framing
+                if framing == "auto":
+                    framing = detect(value, key, headers[i] if headers else None, self._known)
+                found = unframe(framing, value, key, self.registry, None)
+                if isinstance(found, Avro):
+                    bodies.setdefault(found.schema, []).append((i, found.body))
+                else:
+                    parts.append(gather([found], self.wanted))
+                    places.append(i)
+            except DecodeError as error:
+                rejected.append(Rejected(i, error))
+        groups = []
+        for schema, members in bodies.items():
+            end = np.cumsum([len(body) for _, body in members])
+            start = np.concatenate([np.zeros(1, np.int64), end[:-1]])
+            plain = np.frombuffer(bytearray().join(body for _, body in members), np.uint8)
+            groups.append(_Group(schema, plain, np.array([i for i, _ in members], np.int64), start, end))
+        columns = concatenate(parts) if parts else gather([], self.wanted)
+        return groups, (columns, np.array(places, np.int64))
+
+    def _known(self, schema_id: int) -> bool:
+        return self.registry is not None and self.registry.known(schema_id)
 
     def _by_header(
         self, values: list[bytes], index: Ints, rejected: list[Rejected]

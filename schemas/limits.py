@@ -11,6 +11,8 @@ MESSAGE_BYTES = 4 << 20
 SCHEMA_BYTES = 256 << 10
 # LSST 5 has 765 fields.
 SCHEMA_FIELDS = 2_000
+# With every named type written out where it is used: a few kilobytes of references could stand for billions.
+WRITTEN_OUT_FIELDS = 16_000
 # Public surveys nest four or five levels deep; the reader recurses once a level.
 SCHEMA_DEPTH = 32
 # One decompressed block: four times the message budget, so that a 1000:1 bomb stops early.
@@ -35,11 +37,13 @@ def check_schema(schema: Any) -> None:
 
 
 class _Check:
-    """Walks a schema once; knows the smallest encoding in bytes of every named type."""
+    """Walks a schema once; knows the smallest encoding in bytes of every named type, and its fields written out."""
 
     def __init__(self) -> None:
         self.sizes: dict[str, int | None] = {}  # None while the type's own body is being walked
+        self.weights: dict[str, int] = {}
         self.fields = 0
+        self.written_out = 0
 
     def smallest(self, schema: Any, namespace: str, depth: int) -> int:
         """The fewest bytes that a value of `schema` can take."""
@@ -73,7 +77,14 @@ class _Check:
         size = self.sizes[key]
         if size is None:
             raise _refused(f"the type {name[:100]!r} contains itself")
+        self.weigh(self.weights[key])
         return size
+
+    def weigh(self, fields: int) -> None:
+        """Count fields written out, those of a type again at every use."""
+        self.written_out += fields
+        if self.written_out > WRITTEN_OUT_FIELDS:
+            raise _refused(f"more than {WRITTEN_OUT_FIELDS} fields with every named type written out")
 
     def _named(self, kind: str, schema: Mapping[str, Any], namespace: str, depth: int) -> int:
         name = schema.get("name")
@@ -84,7 +95,7 @@ class _Check:
             raise _refused("a namespace that is not text")
         full = name if "." in name or not space else f"{space}.{name}"
         self.sizes[full] = None
-        size = 1
+        before, size = self.written_out, 1
         if kind == "fixed":
             declared = schema.get("size")
             if not isinstance(declared, int) or not 0 <= declared <= MESSAGE_BYTES:
@@ -95,6 +106,7 @@ class _Check:
             if not isinstance(fields, list):
                 raise _refused("a record without a list of fields")
             self.fields += len(fields)
+            self.weigh(len(fields))
             if self.fields > SCHEMA_FIELDS:
                 raise _refused(f"more than {SCHEMA_FIELDS} fields")
             size = 0
@@ -103,6 +115,7 @@ class _Check:
                     raise _refused("a field without a name")
                 size += self.smallest(field.get("type"), space, depth + 1)
         self.sizes[full] = size
+        self.weights[full] = self.written_out - before
         return size
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...schemas.columns import Columns, Wanted
-from ...schemas.decode import Framing
+from ...schemas.decode import Choice
 from ...schemas.errors import DecodeError
 
 Floats = NDArray[np.float64]
@@ -55,7 +55,7 @@ class Stream(Protocol):
 
     name: str
     wanted: Wanted
-    framing: Framing
+    framing: Choice  # the default; a topic may be set to another
     features: tuple[str, ...]
     units: tuple[str, ...]
     unscored_reasons: tuple[str, ...]

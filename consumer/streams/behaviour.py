@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import schemas
 from ...schemas.columns import Columns, Wanted
-from ...schemas.decode import Framing
+from ...schemas.decode import Choice
 from ...schemas.errors import DecodeError
 from ...scoring.features.behaviour import CATEGORIES, FEATURES, NUMBERS, UNITS, BehaviourFeatures
 from .base import SECONDS_A_DAY, Features, Floats, Ints, faults
@@ -27,7 +27,7 @@ class Behaviour:
     """The stream `behaviour`."""
 
     name = "behaviour"
-    framing: Framing = "plain"
+    framing: Choice = "plain"
     wanted = Wanted(numbers=NUMBERS, texts=("user_id", "session_id", "transaction_date", *CATEGORIES))
     features: tuple[str, ...] = FEATURES
     units: tuple[str, ...] = UNITS

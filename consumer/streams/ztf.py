@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...schemas.columns import Columns, Text, Wanted
-from ...schemas.decode import Framing
+from ...schemas.decode import Choice
 from ...schemas.errors import DecodeError
 from ...scoring.features.lightcurve import FEATURES, lightcurve_features, usable
 from ...scoring.features.window import Window
@@ -68,7 +68,7 @@ class Ztf:
     """The stream `ztf`."""
 
     name = "ztf"
-    framing: Framing = "container"
+    framing: Choice = "auto"
     wanted = Wanted(
         numbers=tuple(f"candidate.{name}" for name in _CANDIDATE),
         integers=("candidate.candid",),

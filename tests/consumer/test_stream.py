@@ -165,13 +165,13 @@ def test_a_restarted_worker_goes_on_at_rediss_offset_not_at_kafkas(
             sender.send("alerts", b"rubbish %d" % i, partition=i % PARTITIONS)
     with running(settings, model) as finish:
         wait_for(lambda: read(store) == 40)
-        assert finish().tally.dead == {"decode": 40}
+        assert finish().tally.dead == {"schema_unknown": 40}
     store.hset(key("ztf", "offsets"), "alerts/2", "7")  # as if Redis had gone back in time
     with Sender({"bootstrap.servers": broker}) as sender:
         sender.send("alerts", b"one more", partition=0)
     with running(settings, model) as finish:
         wait_for(lambda: read(store) == 41)
-        assert finish().tally.dead == {"decode": 3 + 1}
+        assert finish().tally.dead == {"schema_unknown": 3 + 1}
 
 
 def test_metrics_are_served_on_loopback_while_it_runs(

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from skimstream.schemas.columns import Wanted
 from skimstream.schemas.decode import Decoder
 from skimstream.schemas.errors import REASONS, DecodeError
+from skimstream.schemas.gather import gather
 from skimstream.schemas.limits import MESSAGE_BYTES
 from skimstream.schemas.reader import read_file
+from skimstream.schemas.registry import Registry
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared")
@@ -149,6 +151,103 @@ def test_real_poison_is_rejected_and_its_neighbours_come_through() -> None:
     decoded = Decoder(WANTED).decode(messages)
     assert decoded.index.tolist() == list(range(0, len(messages), 2))
     assert {one.error.reason for one in decoded.rejected} == {"decode", "schema_refused"}
+
+
+@needs_shared
+def test_auto_tells_the_framings_of_real_messages_apart() -> None:
+    fink = SHARED / "data" / "fink" / "kafka_framing"
+    wire = SHARED / "data" / "lsst" / "wire"
+    wanted = Wanted(
+        numbers=("candidate.jd", "diaSource.midpointMjdTai", "x"),
+        integers=("candid", "diaSource.diaSourceId"),
+        texts=("who",),
+    )
+    messages: list[tuple[bytes, bytes | None]] = [
+        (path.read_bytes(), path.with_name(path.name.replace("value.bin", "key.json")).read_bytes())
+        for path in sorted(fink.glob("*.value.bin"))
+    ]
+    messages += [(path.read_bytes(), None) for path in sorted(wire.glob("*.avro"))]
+    messages += [
+        (container({"id": 1, "x": 0.5, "who": "me"}, "deflate"), b"key"),
+        (b'{"x": 1.5, "who": "web"}', b'{"k": 1}'),
+    ]
+    messages += [(b"rubbish", None), (container({"id": 2, "x": None, "who": "you"}), None)]
+    registry = Registry(folder=SHARED / "data" / "lsst" / "schemas")
+    decoded = Decoder(wanted, "auto", registry=registry).decode([v for v, _ in messages], [k for _, k in messages])
+    assert [(one.index, one.error.reason) for one in decoded.rejected] == [(len(messages) - 2, "schema_unknown")]
+    assert decoded.index.tolist() == [i for i in range(len(messages)) if i != len(messages) - 2]
+    columns = decoded.columns
+    assert columns.integer("candid")[:2].tolist() == [
+        int(path.name.partition(".")[0]) for path in sorted(fink.glob("*.bin"))
+    ]
+    assert (columns.number("candidate.jd")[:2] > 2_458_000).all()
+    assert not columns.null("diaSource.diaSourceId")[2:6].any()
+    assert np.isfinite(columns.number("diaSource.midpointMjdTai")[2:6]).all()
+    assert [columns.text("who").at(i) for i in (6, 7, 8)] == ["me", "web", "you"]
+    assert columns.number("x")[6:8].tolist() == [0.5, 1.5]
+
+
+@needs_shared
+@pytest.mark.parametrize("archive", ["lsst/elasticc_v0_9_5607.tar.gz", "lsst/fink_broker_rubin_raw_60.tar.gz"])
+def test_real_lsst_alerts_equal_fastavros_own_reading(archive: str) -> None:
+    with tarfile.open(SHARED / "data" / archive) as tar:
+        files = [tar.extractfile(member) for member in tar if member.isfile()]
+        messages = [file.read() for file in files if file is not None][:600]
+    children = Wanted(numbers=("midPointTai", "psFlux", "midpointMjdTai", "psfFlux"), integers=("diaSourceId",))
+    source = Wanted(
+        numbers=("diaSource.psFlux", "diaSource.psfFlux", "diaSource.midPointTai", "diaSource.midpointMjdTai"),
+        integers=("alertId", "diaSource.diaSourceId", "diaObject.diaObjectId"),
+        texts=("diaSource.filterName", "diaSource.band"),
+        tables={"prvDiaSources": children},
+    )
+    decoder = Decoder(source)
+    decoded = decoder.decode(messages)
+    assert not decoded.rejected
+    assert decoder.fallbacks == 0
+    records: Any = [next(iter(fastavro.reader(io.BytesIO(message)))) for message in messages]
+    expected = gather(records, source)
+    np.testing.assert_array_equal(decoded.columns.numbers, expected.numbers)
+    np.testing.assert_array_equal(decoded.columns.integers, expected.integers)
+    np.testing.assert_array_equal(decoded.columns.integer_null, expected.integer_null)
+    for path in source.texts:
+        texts = [decoded.columns.text(path).at(i) for i in range(len(messages))]
+        assert texts == [expected.text(path).at(i) for i in range(len(messages))]
+    np.testing.assert_array_equal(decoded.columns.table("prvDiaSources")[0], expected.table("prvDiaSources")[0])
+    np.testing.assert_array_equal(
+        decoded.columns.table("prvDiaSources")[1].numbers, expected.table("prvDiaSources")[1].numbers
+    )
+
+
+def test_batches_larger_than_a_chunk_and_many_schemas_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    from skimstream.schemas import decode
+
+    monkeypatch.setattr(decode, "CHUNK_BYTES", 1_000)
+    messages, expected = [], []
+    for i in range(200):
+        codec = ("null", "deflate", "snappy")[i % 3]
+        messages.append(container({"id": i, "x": float(i), "who": f"user {i}"}, codec))
+        expected.append((i, float(i), f"user {i}"))
+    decoded = Decoder(WANTED).decode(messages)
+    found = zip(
+        decoded.columns.integer("id").tolist(),
+        decoded.columns.number("x").tolist(),
+        [decoded.columns.text("who").at(i) for i in range(200)],
+        strict=True,
+    )
+    assert list(found) == expected
+    assert decoded.index.tolist() == list(range(200))
+
+
+def test_what_no_plan_covers_is_read_by_fastavro_once_said(caplog: pytest.LogCaptureFixture) -> None:
+    schema = {**SCHEMA, "fields": [*SCHEMA["fields"][:2], {"name": "who", "type": "int"}]}
+    decoder = Decoder(WANTED, "plain", schema)
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), {"id": 1, "x": 0.5, "who": 7})
+    for _ in range(3):
+        decoded = decoder.decode([out.getvalue()] * 2)
+    assert [decoded.columns.text("who").at(i) for i in range(2)] == ["7", "7"]
+    assert decoder.fallbacks == 1
+    assert len(caplog.records) == 1
 
 
 def test_schemas_are_json_objects_in_the_package() -> None:

@@ -18,6 +18,13 @@ def nested(depth: int) -> object:
     return schema
 
 
+def laughs(depth: int, level: int = 1) -> object:
+    """Each level holds the next one twice: 2^depth records of no bytes."""
+    if level == depth:
+        return record("null", name=f"l{level}")
+    return record(laughs(depth, level + 1), f"l{level + 1}", name=f"l{level}")
+
+
 GOOD = {
     "primitives": record("int", "string", ["null", "double"]),
     "named and used again": record({"type": "enum", "name": "e", "symbols": ["A"]}, "e"),
@@ -40,6 +47,14 @@ BAD = {
     "nameless": {"type": "record", "fields": []},
     "empty union": record([]),
     "a number": record(7),
+    "billion laughs": {
+        "type": "record",
+        "name": "l0",
+        "fields": [
+            {"name": "a", "type": laughs(24)},
+            {"name": "b", "type": "l1"},
+        ],
+    },
 }
 
 
