@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types dev models bench-scoring bench-decode dist clean
+.PHONY: help demo test nightly lint types dev models bench-scoring bench-decode dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -15,6 +15,9 @@ demo: .venv/embedded ## Watch anomalies being found; no server needed (FOR=20s f
 
 test: dev lint types ## Install what tests need, check style and types, run all tests
 	$(BIN)/python -m pytest -q
+
+nightly: dev ## The tests that take too long for every commit
+	$(BIN)/python -m pytest -q -m nightly
 
 lint: dev ## Style
 	$(BIN)/ruff check .

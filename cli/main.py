@@ -15,6 +15,7 @@ from .signals import KILLED_BY
 from .simulate import simulate
 from .top import top
 from .train import train
+from .warmup import warmup
 
 app = typer.Typer(
     name="skim",
@@ -25,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (demo, run, replay, simulate, train, top):
+for verb in (demo, run, replay, simulate, train, top, warmup):
     app.command()(verb)
 
 

@@ -30,6 +30,13 @@ from .worker import Tally, Worker
 
 log = logging.getLogger(__name__)
 
+# The smallest container: a record without fields. Decoding it compiles the decoder.
+EMPTY_CONTAINER = (
+    b'Obj\x01\x02\x16avro.schema\x5a{"type":"record","name":"e","fields":[]}   \x00'
+    + bytes(16)
+    + b"\x02\x00"
+    + bytes(16)
+)
 # A Redis that restarts is back within seconds: retried after 0.1, 0.2, 0.4 … 2 s, about ten seconds in all.
 REDIS_RETRIES = 8
 
@@ -113,6 +120,7 @@ def decoder_of(settings: Settings, stream: Stream) -> Decoder:
 
 def warm_up(stream: Stream, model: Model) -> None:
     """Run the kernels once on nothing much, so that the first event needn't wait for a compiler."""
+    Decoder(stream.wanted).decode([EMPTY_CONTAINER] * 2)
     partition = Partition(stream, model)
     columns = gather([{}, {}], stream.wanted)  # two rows: numba compiles anew for the layout of fewer
     partition.check(columns)

@@ -1,16 +1,15 @@
 """A batch of messages → columns, and the messages that can't be read with the reason why.
 
-The messages are laid out in one buffer and parted by writer schema; each schema's compiled plan runs over its part.
+The messages are parted by writer schema where they lie in memory; each schema's compiled plan runs over its part.
 Between the two, nothing in Python happens message by message, but for schemas and codecs that the kernels don't know.
 """
 
-import io
 import json
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, repeat
+from itertools import repeat
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -28,6 +27,7 @@ from .plan import NotCovered, Plan, compile_plan
 from .project import project
 from .reader import SCHEMAS_KEPT, parse_schema, read_record
 from .registry import Registry
+from .window import window
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +35,6 @@ log = logging.getLogger(__name__)
 Choice = Framing | Literal["auto"]
 #: What a message brings beside its value: its headers, as Kafka's clients give them.
 Headers = Sequence[tuple[str, bytes]]
-
-# Messages are joined into one buffer a chunk. Small enough for the allocator to keep and for caches to hold: joining
-# 500 alerts of 75 kB at once costs more than decoding them, all of it page faults.
-CHUNK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,6 @@ class Decoder:
         self.registry = registry
         self.pinned = json.dumps(schema).encode() if schema is not None else b""
         self.fallbacks = 0
-        self._buffer = io.BytesIO()
         self._plans: OrderedDict[bytes, Plan | None] = OrderedDict()
         self._headers: OrderedDict[bytes, Header] = OrderedDict()  # by all bytes before the sync marker
 
@@ -108,41 +103,23 @@ class Decoder:
         """
         rejected: list[Rejected] = []
         values, index = _readable(messages, rejected)
-        sizes = np.fromiter(map(len, values), np.int64, len(values))
+        data, starts, ends = window(values)
         parts = []
-        for first, last in _chunks(sizes):
-            chunk, places, ends = values[first:last], index[first:last], np.cumsum(sizes[first:last])
-            starts = ends - sizes[first:last]
-            data = self._joined(chunk)
-            if self.framing == "plain":
-                groups = [_Group(self.pinned, data, places, starts, ends)]
-            elif self.framing == "container":
-                groups = self._unpack(chunk, data, places, starts, ends, rejected)
-            else:
-                are = np.fromiter(map(bytes.startswith, chunk, repeat(MAGIC)), np.bool_, len(chunk))
-                are &= self.framing == "auto"
-                contained = [chunk[place] for place in np.flatnonzero(are).tolist()]
-                groups = self._unpack(contained, data, places[are], starts[are], ends[are], rejected)
-                more, records = self._unframe(places[~are], messages, keys, headers, rejected)
-                groups += more
-                parts.append(records)
-            parts += [self._read(group, rejected) for group in groups]
-            del data, groups  # nobody may look into the buffer when the next chunk is written
+        if self.framing == "plain":
+            groups = [_Group(self.pinned, data, index, starts, ends)]
+        elif self.framing == "container":
+            groups = self._unpack(values, data, index, starts, ends, rejected)
+        else:
+            are = np.fromiter(map(bytes.startswith, values, repeat(MAGIC)), np.bool_, len(values))
+            are &= self.framing == "auto"
+            contained = values if are.all() else [values[place] for place in np.flatnonzero(are).tolist()]
+            groups = self._unpack(contained, data, index[are], starts[are], ends[are], rejected)
+            more, records = self._unframe(index[~are], messages, keys, headers, rejected)
+            groups += more
+            parts.append(records)
+        parts += [self._read(group, rejected) for group in groups]
         columns, rows = _merged(parts, self.wanted)
         return Decoded(columns, rows, tuple(sorted(rejected, key=lambda one: one.index)))
-
-    def _joined(self, values: list[bytes]) -> NDArray[np.uint8]:
-        """The messages one after the other, in a buffer that is used again and again.
-
-        A fresh one for each chunk would be given back to the system and faulted in anew: twice the time of decoding.
-        """
-        self._buffer.seek(0)
-        try:
-            self._buffer.writelines(values)
-        except BufferError:  # something (a debugger, a traceback) still holds the last chunk
-            self._buffer = io.BytesIO()
-            self._buffer.writelines(values)
-        return np.frombuffer(self._buffer.getbuffer(), np.uint8)[: self._buffer.tell()]
 
     def _unpack(
         self,
@@ -303,13 +280,6 @@ def _readable(messages: Sequence[bytes | None], rejected: list[Rejected]) -> tup
             values.append(message)
             places.append(i)
     return values, np.array(places, np.int64)
-
-
-def _chunks(sizes: Ints) -> list[tuple[int, int]]:
-    """Cut messages of int64[n] bytes into runs of about `CHUNK_BYTES`: (first, after the last)."""
-    chunk = (np.cumsum(sizes) - sizes) // CHUNK_BYTES
-    cuts = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(sizes)]
-    return [(first, last) for first, last in pairwise(cuts) if last > first]
 
 
 def _merged(parts: list[tuple[Columns, Ints]], wanted: Wanted) -> tuple[Columns, Ints]:

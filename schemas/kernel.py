@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from .limits import ITEMS
 from .plan import (
     ABSENT,
     ARRAY,
@@ -31,7 +32,7 @@ from .plan import (
 from .unaligned import double_at, float_at, word_at
 
 # What can be wrong with a message; `FAULTS` has the words. FULL is no fault: the output needs more room.
-OK, SHORT, BRANCH, VARINT, LENGTH, COUNT, LEFT, UTF8, SYMBOL, DEEP, NULL_ROW, FULL = range(12)
+OK, SHORT, BRANCH, VARINT, LENGTH, COUNT, LEFT, UTF8, SYMBOL, DEEP, NULL_ROW, ITEMS_FAULT, FULL = range(13)
 FAULTS = {
     SHORT: "the message ends inside a value",
     BRANCH: "a union's branch that its schema doesn't have",
@@ -43,6 +44,7 @@ FAULTS = {
     SYMBOL: "an enum's symbol that its schema doesn't have",
     DEEP: "arrays nested too deeply",
     NULL_ROW: "an array of records holds a null",
+    ITEMS_FAULT: "an array of more records than are read from one message",
 }
 # As deep as `limits.SCHEMA_DEPTH` lets arrays nest.
 NESTED = 40
@@ -178,8 +180,11 @@ def is_utf8(buffer, at, end):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def pack(buffer, start, length):  # type: ignore[no-untyped-def]
-    """Copy the texts at `start` out of `buffer`, one after the other; `start` then points into the copy."""
+def pack(buffer, symbol_text, start, length):  # type: ignore[no-untyped-def]
+    """Copy the texts at `start` out of `buffer`, one after the other; `start` then points into the copy.
+
+    A negative start is -1 - the place of an enum's symbol in `symbol_text`.
+    """
     total = 0
     for k in range(len(start)):
         total += max(length[k], 0)
@@ -189,8 +194,12 @@ def pack(buffer, start, length):  # type: ignore[no-untyped-def]
         if length[k] > 0:
             first = start[k]
             start[k] = at
-            for i in range(length[k]):
-                packed[at + i] = buffer[first + i]
+            if first >= 0:
+                for i in range(length[k]):
+                    packed[at + i] = buffer[first + i]
+            else:
+                for i in range(length[k]):
+                    packed[at + i] = symbol_text[-1 - first + i]
             at += length[k]
         else:
             start[k] = 0
@@ -315,7 +324,7 @@ def one(  # type: ignore[no-untyped-def]
             if value < 0 or value >= symbols[argument, 2]:
                 return SYMBOL
             if column >= 0:
-                text_start[text_at + column] = symbols[argument + value, 0]
+                text_start[text_at + column] = -1 - symbols[argument + value, 0]  # not in the message: see pack
                 text_length[text_at + column] = symbols[argument + value, 1]
             pc += 1
         elif operation == UNION:
@@ -351,6 +360,10 @@ def one(  # type: ignore[no-untyped-def]
                 count, at = block(buffer, at, end, child < 0)
                 if at < 0:
                     return count
+                if child >= 0:
+                    parent = stack[depth - 1, 1]
+                    if count > ITEMS - counts[tables[child, COUNT_AT] + tables[parent, ROWS]]:
+                        return ITEMS_FAULT
                 stack[depth - 1, 0] = count
             if stack[depth - 1, 0] > 0:
                 pc = start + 1

@@ -61,13 +61,22 @@ class Table(NamedTuple):
     wanted: Wanted
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
-    """A compiled schema: `program` int32[k, 4]; `tables`, the root first; `symbols`, the texts of enums, by number."""
+    """A compiled schema: `program` int32[k, 4]; `tables`, the root first.
+
+    `symbols` int64[s, 3] are the symbols of its enums: where each stands in `symbol_text` uint8, its length, and how
+    many of its enum's symbols begin here.
+
+    `children` is how many rows of a child table to make room for, a message; it grows with what is met and changes no
+    result. ZTF's histories have 33 on average.
+    """
 
     program: NDArray[np.int32]
     tables: tuple[Table, ...]
-    symbols: tuple[bytes, ...]
+    symbols: NDArray[np.int64]
+    symbol_text: NDArray[np.uint8]
+    children: int = 48
 
 
 @dataclass
@@ -90,7 +99,19 @@ def compile_plan(schema: Any, wanted: Wanted) -> Plan:
     compiler.add(END)
     program = np.array(compiler.rows, np.int32).reshape(-1, 4)
     program.setflags(write=False)
-    return Plan(program, tuple(compiler.tables), tuple(compiler.symbols))
+    return Plan(program, tuple(compiler.tables), *_symbols(compiler.symbols))
+
+
+def _symbols(texts: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """`Plan.symbols` and `Plan.symbol_text`; an empty text ends each enum."""
+    symbols, at, left = np.zeros((len(texts), 3), np.int64), 0, 0
+    for row, text in enumerate(texts):
+        symbols[row, :2] = at, len(text)
+        at += len(text)
+    for row in range(len(texts) - 1, -1, -1):
+        left = left + 1 if texts[row] else 0
+        symbols[row, 2] = left
+    return symbols, np.frombuffer(bytearray().join(texts), np.uint8)
 
 
 class _Compiler:

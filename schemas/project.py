@@ -26,9 +26,6 @@ from .plan import Plan
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-# Rows of a child table a message that room is made for at first: ZTF's histories have 33. Doubles when full.
-CHILDREN = 48
-
 
 def project(plan: Plan, data: NDArray[np.uint8], starts: Ints, ends: Ints) -> tuple[Columns, NDArray[np.int64]]:
     """Decode the bare records data[starts[i]:ends[i]], int64[n] each, within `data`.
@@ -36,31 +33,13 @@ def project(plan: Plan, data: NDArray[np.uint8], starts: Ints, ends: Ints) -> tu
     Returns the columns of the good ones, in order, and int64[n] of `kernel` codes (0 = good). The columns' texts are
     copied out of `data`, which may then be let go.
     """
-    symbols, data = _with_symbols(plan, data)
     status = np.zeros(len(starts), np.int64)
-    room = CHILDREN
     while True:
-        tables, out = _allocate(plan, len(starts), room)
-        if not run(plan.program, data, starts, ends, symbols, tables, out, status):
-            texts = pack(data, out.text_start, out.text_length)
+        tables, out = _allocate(plan, len(starts), plan.children)
+        if not run(plan.program, data, starts, ends, plan.symbols, tables, out, status):
+            texts = pack(data, plan.symbol_text, out.text_start, out.text_length)
             return _columns(plan, tables, out, texts, 0), status
-        room *= 2
-
-
-def _with_symbols(plan: Plan, data: NDArray[np.uint8]) -> tuple[Ints, NDArray[np.uint8]]:
-    """Where each enum symbol stands: int64[k, 3] of start, length, symbols from here to the enum's end."""
-    symbols = np.zeros((len(plan.symbols), 3), np.int64)
-    if not plan.symbols:
-        return symbols, data
-    left = 0
-    lengths = np.array([len(symbol) for symbol in plan.symbols], np.int64)
-    symbols[:, 0] = len(data) + np.cumsum(lengths) - lengths
-    symbols[:, 1] = lengths
-    for row in range(len(plan.symbols) - 1, -1, -1):
-        left = left + 1 if plan.symbols[row] else 0
-        symbols[row, 2] = left
-    text = np.frombuffer(b"".join(plan.symbols), np.uint8)
-    return symbols, np.concatenate([data, text])
+        plan.children *= 2
 
 
 def _allocate(plan: Plan, messages: int, children: int) -> tuple[NDArray[np.int64], Output]:

@@ -218,10 +218,14 @@ def test_real_lsst_alerts_equal_fastavros_own_reading(archive: str) -> None:
     )
 
 
-def test_batches_larger_than_a_chunk_and_many_schemas_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    from skimstream.schemas import decode
+@pytest.mark.parametrize("placed", [True, False])
+def test_many_codecs_keep_their_order_where_messages_lie_or_joined(
+    monkeypatch: pytest.MonkeyPatch, placed: bool
+) -> None:
+    from skimstream.schemas import window
 
-    monkeypatch.setattr(decode, "CHUNK_BYTES", 1_000)
+    assert window.PLACED
+    monkeypatch.setattr(window, "PLACED", placed)
     messages, expected = [], []
     for i in range(200):
         codec = ("null", "deflate", "snappy")[i % 3]
