@@ -1,11 +1,13 @@
 """Puts a worker together from settings, and runs it until it is told to stop."""
 
+import io
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import fastavro
 import numpy as np
 import redis
 from confluent_kafka import KafkaError
@@ -30,13 +32,6 @@ from .worker import Tally, Worker
 
 log = logging.getLogger(__name__)
 
-# The smallest container: a record without fields. Decoding it compiles the decoder.
-EMPTY_CONTAINER = (
-    b'Obj\x01\x02\x16avro.schema\x5a{"type":"record","name":"e","fields":[]}   \x00'
-    + bytes(16)
-    + b"\x02\x00"
-    + bytes(16)
-)
 # A Redis that restarts is back within seconds: retried after 0.1, 0.2, 0.4 … 2 s, about ten seconds in all.
 REDIS_RETRIES = 8
 
@@ -120,7 +115,9 @@ def decoder_of(settings: Settings, stream: Stream) -> Decoder:
 
 def warm_up(stream: Stream, model: Model) -> None:
     """Run the kernels once on nothing much, so that the first event needn't wait for a compiler."""
-    Decoder(stream.wanted).decode([EMPTY_CONTAINER] * 2)
+    empty = io.BytesIO()
+    fastavro.writer(empty, {"type": "record", "name": "empty", "fields": []}, [{}])
+    Decoder(stream.wanted).decode([empty.getvalue()])
     partition = Partition(stream, model)
     columns = gather([{}, {}], stream.wanted)  # two rows: numba compiles anew for the layout of fewer
     partition.check(columns)
