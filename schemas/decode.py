@@ -88,7 +88,7 @@ class Decoder:
         self.registry = registry
         self.pinned = json.dumps(schema).encode() if schema is not None else b""
         self.fallbacks = 0
-        self._plans: OrderedDict[bytes, Plan | None] = OrderedDict()
+        self._plans: OrderedDict[bytes, Plan | DecodeError | None] = OrderedDict()
         self._headers: OrderedDict[bytes, Header] = OrderedDict()  # by all bytes before the sync marker
 
     def decode(
@@ -249,10 +249,15 @@ class Decoder:
                 self._plans[schema] = None
                 self.fallbacks += 1
                 log.warning("a schema is read by fastavro, slowly", extra={"reason": str(reason)})
+            except DecodeError as refusal:  # remembered too: a flood of one bad schema is then cheap
+                self._plans[schema] = refusal
             if len(self._plans) > SCHEMAS_KEPT:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(schema)
-        return self._plans[schema]
+        plan = self._plans[schema]
+        if isinstance(plan, DecodeError):
+            raise DecodeError(plan.reason, plan.detail)
+        return plan
 
     def _read_singly(self, group: _Group, rejected: list[Rejected]) -> tuple[Columns, Ints]:
         schema, parts, kept = parse_schema(group.schema), [], []
