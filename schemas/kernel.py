@@ -46,7 +46,8 @@ FAULTS = {
     NULL_ROW: "an array of records holds a null",
     ITEMS_FAULT: "an array of more records than are read from one message",
 }
-# As deep as `limits.SCHEMA_DEPTH` lets arrays nest.
+# As deep as `limits.SCHEMA_DEPTH` lets arrays nest. (Numba notices changes of this file only: after changing a constant
+# that is imported, remove its cache, or touch this file.)
 NESTED = 40
 # Clear in every ASCII character.
 HIGH_BITS = np.uint64(0x8080808080808080)

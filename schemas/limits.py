@@ -18,9 +18,9 @@ SCHEMA_DEPTH = 32
 # One decompressed block: four times the message budget, so that a 1000:1 bomb stops early.
 BLOCK_BYTES = 16 << 20
 
-# Rows of a wanted array, a message: the longest light curve seen has 3,552. In 4 MiB there could be 4 million rows of a
-# byte each, and columns for them would take a hundred times the message.
-ITEMS = 65_536
+# Rows of a wanted array, a message: the longest light curve seen has 3,552. A row of a few bytes takes some 80 in
+# columns, so a batch of 500 messages that all go to the limit takes 0.7 GB for a moment, not more.
+ITEMS = 16_384
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 NAMED = frozenset({"record", "error", "enum", "fixed"})

@@ -26,6 +26,8 @@ PROGRAM_ROWS = 65_536
 # A row's numbers are int32; longer skips take several rows.
 SKIP_MOST = (1 << 31) - 1
 SKIPPED = -1
+# Room for child rows, a message, at least: ZTF's histories have 33 on average.
+CHILDREN = 48
 
 _SKIPS = {
     "boolean": (SKIP, 1),
@@ -68,15 +70,15 @@ class Plan:
     `symbols` int64[s, 3] are the symbols of its enums: where each stands in `symbol_text` uint8, its length, and how
     many of its enum's symbols begin here.
 
-    `children` is how many rows of a child table to make room for, a message; it grows with what is met and changes no
-    result. ZTF's histories have 33 on average.
+    `children` is how many rows of a child table to make room for, a message. It follows what is met and changes no
+    result.
     """
 
     program: NDArray[np.int32]
     tables: tuple[Table, ...]
     symbols: NDArray[np.int64]
     symbol_text: NDArray[np.uint8]
-    children: int = 48
+    children: int = CHILDREN
 
 
 @dataclass

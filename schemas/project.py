@@ -22,7 +22,7 @@ from .kernel import (
     pack,
     run,
 )
-from .plan import Plan
+from .plan import CHILDREN, Plan
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -37,6 +37,9 @@ def project(plan: Plan, data: NDArray[np.uint8], starts: Ints, ends: Ints) -> tu
     while True:
         tables, out = _allocate(plan, len(starts), plan.children)
         if not run(plan.program, data, starts, ends, plan.symbols, tables, out, status):
+            # Twice of what there was this time; one hostile batch must not make all later ones large.
+            most = max((int(row[ROWS]) for row in tables[1:]), default=0)
+            plan.children = max(CHILDREN, 2 * most // max(1, len(starts)))
             texts = pack(data, plan.symbol_text, out.text_start, out.text_length)
             return _columns(plan, tables, out, texts, 0), status
         plan.children *= 2

@@ -14,7 +14,7 @@ from skimstream.schemas.columns import Wanted
 from skimstream.schemas.decode import Decoder
 from skimstream.schemas.errors import REASONS, DecodeError
 from skimstream.schemas.gather import gather
-from skimstream.schemas.limits import MESSAGE_BYTES
+from skimstream.schemas.limits import ITEMS, MESSAGE_BYTES
 from skimstream.schemas.reader import read_file
 from skimstream.schemas.registry import Registry
 
@@ -262,3 +262,21 @@ def test_schemas_are_json_objects_in_the_package() -> None:
     folder = files(skimstream.schemas) / "avsc"
     found = [json.loads(file.read_text()) for name in folder.iterdir() for file in name.iterdir()]
     assert {schema["name"] for schema in found} >= {"behaviour_event", "ztf_like_alert"}
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_an_array_beyond_the_budget_is_refused_however_it_is_cut_into_blocks(split: bool) -> None:
+    rows = {"type": "array", "items": {"type": "record", "name": "row", "fields": [{"name": "x", "type": "int"}]}}
+    schema = {"type": "record", "name": "r", "fields": [{"name": "rows", "type": rows}]}
+    decoder = Decoder(Wanted(tables={"rows": Wanted(numbers=("x",))}), "plain", schema)
+
+    def message(items: int) -> bytes:
+        out = io.BytesIO()
+        for size in [items // 2, items - items // 2] if split else [items]:
+            fastavro.schemaless_writer(out, "long", size)
+            out.write(bytes(size))
+        return out.getvalue() + b"\x00"
+
+    decoded = decoder.decode([message(5), message(ITEMS + 1), message(ITEMS)])
+    assert np.diff(decoded.columns.table("rows")[0]).tolist() == [5, ITEMS]
+    assert [(one.index, one.error.reason) for one in decoded.rejected] == [(1, "decode")]
