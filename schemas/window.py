@@ -24,7 +24,8 @@ def window(messages: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int
 
     `data` is valid only as long as the messages are alive, and only inside of those ranges.
 
-    >>> data, starts, ends = window([b"one", b"", b"three"])
+    >>> messages = [b"one", b"", b"three"]
+    >>> data, starts, ends = window(messages)
     >>> [data[start:end].tobytes() for start, end in zip(starts, ends)]
     [b'one', b'', b'three']
     """
