@@ -18,7 +18,9 @@ import redis
 import typer
 
 from ..consumer.board import key, read_nights, read_offsets, read_top
+from ..consumer.config import load_settings
 from ..consumer.deadletter import SUFFIX
+from ..consumer.run import connect
 from ..schemas.errors import SkimError
 from .embedded import Backlog, embedded_broker, embedded_store
 from .signals import stop_flag
@@ -81,7 +83,7 @@ def perform(plan: Plan) -> None:
     with ExitStack() as stack:
         kafka = plan.kafka or stack.enter_context(embedded_broker())
         url = plan.redis or stack.enter_context(embedded_store())
-        board = redis.Redis.from_url(url)
+        board = connect(load_settings(None, {"redis": {"url": url}}), retries=1)
         stack.callback(board.close)
         _clear(board)
         _create_topics(kafka, topics, embedded=plan.kafka is None)

@@ -4,7 +4,6 @@ Labels come from closed sets alone (streams, parts, reasons, stages), so hostile
 """
 
 import platform
-import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
@@ -191,10 +190,6 @@ class Metrics:
 
 def serve(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer, threading.Thread]:
     """Serve `/metrics`; loopback unless `host` says otherwise. Port 0 takes a free one."""
-    if port == 0:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            port = probe.getsockname()[1]
     try:
         return start_http_server(port, addr=host, registry=registry)
     except OSError as error:

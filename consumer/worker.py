@@ -156,7 +156,7 @@ class Worker:
         for reason, count in {**featured.unscored, "warming": warming}.items():
             tally.add(tally.unscored, reason, count)
         self._count(tally)
-        metrics.consumed_bytes.labels(stream).inc(sum(len(value) for value in batch.values if value is not None))
+        metrics.consumed_bytes.labels(stream).inc(sum(map(len, filter(None, batch.values))))
         metrics.batch.observe(tally.consumed)
         metrics.observe_scores(scores.score)
         for feature in np.flatnonzero(scores.missing.any(axis=0)):

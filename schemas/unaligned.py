@@ -1,6 +1,6 @@
 """Loads of little-endian numbers from any byte position, as one machine instruction, for numba kernels.
 
-Written byte by byte in numba they take ten times as long. No bounds are checked here: the caller has.
+Numba itself has no such load, only byte by byte. No bounds are checked here: the caller has.
 """
 
 from typing import Any

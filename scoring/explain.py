@@ -1,7 +1,7 @@
 """Why a row scored high: the features farthest from what training saw, in units of their usual spread.
 
-Among the explanations measured on single shifted features, this simple one names the right feature most often.
-Only for rows that people get to see.
+On shifted single features this simple measure names the right ones far more often than a forest's paths do; odd
+combinations of ordinary values it can't name. Only for rows that people get to see.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 # A value is clipped three training widths beyond what training saw. A forest's thresholds all lie inside that range,
 # so no frozen score changes; the online part's running variance, which a 1e9 would blow up for thousands of events,
-# then grows by at most 1/1478 × (a few dozen standard deviations)², about as much as one honest outlier costs it.
+# then grows by a bounded amount (its weight for one event is 1/1478), and halves every 1,024 events.
 CLIP_WIDTHS = 3.0
 # A feature that never varied in training still needs a width to be judged by.
 SMALLEST_SPREAD = 1e-9
