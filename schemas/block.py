@@ -32,15 +32,16 @@ def find_blocks(
 
 @njit(cache=True, nogil=True)
 def _find(data, starts, ends, header, out):  # type: ignore[no-untyped-def]
+    memory = data.ctypes.data
     for i in range(len(starts)):
         end = ends[i]
         sync = starts[i] + header
         at = sync + _SYNC
-        records, at = varint(data, at, end)
+        records, at = varint(memory, at, end)
         if at < 0:
             out[2, i] = BLOCK_SHORT
             continue
-        size, at = varint(data, at, end)
+        size, at = varint(memory, at, end)
         if at < 0:
             out[2, i] = BLOCK_SHORT
         elif records != 1:

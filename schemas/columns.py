@@ -3,6 +3,7 @@
 Records go in, columns come out, and nothing after the decoder looks at a single record again.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Default = float | int | str
+
+LONG_MIN, LONG_MAX = -(1 << 63), (1 << 63) - 1
 
 # FNV-1a with 64 bits (draft-eastlake-fnv), then MurmurHash3's finaliser, since FNV leaves short texts in its low bits.
 FNV_OFFSET = np.uint64(0xCBF29CE484222325)
@@ -26,13 +30,45 @@ SHIFT = np.uint64(33)
 class Wanted:
     """What to read from a record, by dotted path (`candidate.jd`); everything else is skipped.
 
-    `tables` are arrays of records, each with its own wanted fields; a path that the writer lacks reads as null.
+    tables: arrays of records, each with its own wanted fields.
+    aliases: other paths under which writers have the same thing. The first path that the writer's schema has is read,
+    whatever its value: a null stays null (`resolve` says it precisely).
+    defaults: the column's value where the writer has neither the path nor an alias; else it is null, a table empty.
+    Raises ValueError for an alias or a default of what isn't wanted, and for a default of the wrong kind.
+
+    >>> from skimstream.schemas.gather import gather
+    >>> old_names = {"midpointMjdTai": ("midPointTai",), "band": ("filterName",)}
+    >>> wanted = Wanted(("midpointMjdTai", "snr"), texts=("band",), aliases=old_names, defaults={"snr": 5, "band": "r"})
+    >>> columns = gather([{"midPointTai": 59853.25, "filterName": None}], wanted)
+    >>> columns.number("midpointMjdTai").tolist(), columns.number("snr").tolist(), columns.text("band").at(0)
+    ([59853.25], [5.0], None)
     """
 
     numbers: tuple[str, ...] = ()
     integers: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     tables: Mapping[str, "Wanted"] = field(default_factory=dict)
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    defaults: Mapping[str, Default] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for path, others in self.aliases.items():
+            if path not in self.paths or isinstance(others, str):
+                raise ValueError(f"aliases: {path!r} must be one of the wanted paths, with a tuple of other paths")
+        for path, value in self.defaults.items():
+            if path not in (*self.numbers, *self.integers, *self.texts):
+                raise ValueError(f"defaults: {path!r} is none of the wanted numbers, integers and texts")
+            if path in self.numbers and (isinstance(value, str) or not abs(value) <= sys.float_info.max):
+                raise ValueError(f"defaults: {path!r} is a number, {value!r} is none, or not finite")
+            if path in self.integers and not (isinstance(value, int) and LONG_MIN <= value <= LONG_MAX):
+                raise ValueError(f"defaults: {path!r} is a 64-bit integer, {value!r} is not")
+            if path in self.texts and not isinstance(value, str):
+                raise ValueError(f"defaults: {path!r} is a text, {value!r} is not")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All that is wanted; a path may come twice, as two kinds."""
+        return (*self.numbers, *self.integers, *self.texts, *self.tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +100,15 @@ class Text:
         found = np.zeros(len(self.start), np.bool_)
         for one in encoded:
             _mark_equal(self.buffer, self.start, self.length, one, found)
+        return found
+
+    def malformed(self, longest: int, ascii_only: bool = False) -> Bools:
+        """bool[n], True where a text can't be an id: empty, over `longest` bytes of UTF-8, or with a control character.
+
+        Control characters are U+0000 to U+001F and U+007F to U+009F (Unicode's category Cc); `ascii_only` leaves "!" to
+        "~" alone, so no spaces either. A null is not malformed.
+        """
+        found: Bools = _malformed(self.buffer, self.start, self.length, longest, ascii_only)
         return found
 
 
@@ -184,3 +229,22 @@ def _mark_equal(buffer, start, length, text, found):  # type: ignore[no-untyped-
                 break
         if same:
             found[row] = True
+
+
+@njit(cache=True, nogil=True)
+def _malformed(buffer, start, length, longest, ascii_only):  # type: ignore[no-untyped-def]
+    found = length == 0
+    for row in range(len(start)):
+        if length[row] > longest:
+            found[row] = True
+            continue
+        before = 0
+        for i in range(start[row], start[row] + length[row]):
+            byte = buffer[i]
+            # In UTF-8 U+0080 to U+009F are C2 80 to C2 9F, and after C2 comes nothing below 80.
+            control = byte < 0x20 or byte == 0x7F or (before == 0xC2 and byte < 0xA0)
+            if control or (ascii_only and (byte == 0x20 or byte > 0x7E)):
+                found[row] = True
+                break
+            before = byte
+    return found

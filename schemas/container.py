@@ -16,6 +16,8 @@ MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
 # avro.schema, avro.codec and a few of the writer's own; more is no header that anybody writes.
 HEADER_ENTRIES = 64
+# The schema and what the writer adds: known headers are kept to be compared, so one may not be as long as a message.
+HEADER_BYTES = SCHEMA_BYTES + (64 << 10)
 CODECS = ("null", "deflate", "snappy", "zstandard")
 # Zstandard blocks need not say how long they become: first try what is plenty for a record, then the whole budget.
 ZSTANDARD_RATIO = 16
@@ -69,6 +71,8 @@ def read_header(message: bytes) -> Header:
     end = at + SYNC_BYTES
     if end > len(message):
         raise DecodeError("decode", "the container ends inside its header")
+    if end > HEADER_BYTES:
+        raise DecodeError("too_large", f"a container header of {end} bytes; {HEADER_BYTES} are allowed")
     return Header(schema, codec.decode(), message[at:end], end)
 
 
@@ -165,6 +169,6 @@ def _read_varint(message: bytes, at: int) -> tuple[int, int]:
         byte = message[at]
         at += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < 0x80 and value >> 64 == 0:
             return value, at
     raise DecodeError("decode", "a number longer than 64 bits")

@@ -3,7 +3,7 @@
 This is the one module that every room may import, so that there can be one root.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 #: Why a message was refused: the closed set of the metric `skim_rejected_messages_total{reason}`.
 Reason = Literal[
@@ -13,8 +13,9 @@ Reason = Literal[
     "too_large",  # more bytes than a message may have
     "invalid",  # decoded, but a value is outside its range or of the wrong type
     "non_finite",  # decoded, but a value that must be a number is NaN or infinite
+    "crash",  # reading or scoring it has ended the process more than once
 ]
-REASONS: tuple[Reason, ...] = ("decode", "schema_unknown", "schema_refused", "too_large", "invalid", "non_finite")
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class SkimError(Exception):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ANSWER_BYTES = 1 << 20
 # A proxy may add a slash or a prefix; more than that is a loop.
 REDIRECTS = 3
+# Not authorised, forbidden, timed out, too early, too many: they say nothing about what was asked for (RFC 9110, 6585).
+ABOUT_THE_SERVER = frozenset({401, 403, 408, 425, 429})
 
 T = TypeVar("T")
 
@@ -26,11 +28,12 @@ T = TypeVar("T")
 class FetchError(SkimError):
     """A GET without a usable answer.
 
-    kind "silent": the server can't be reached or takes too long. "refused": its answer leads elsewhere, is too long,
-    or comes from an address it may not come from. "absent": it answers, but not with what was asked for.
+    kind "silent": the server can't be reached or takes too long. "failing": it answers that it can't answer now, or
+    not to us. "refused": its answer leads elsewhere, is too long, or comes from an address it may not come from.
+    "absent": it answers, but not with what was asked for.
     """
 
-    def __init__(self, kind: Literal["silent", "refused", "absent"], detail: str) -> None:
+    def __init__(self, kind: Literal["silent", "failing", "refused", "absent"], detail: str) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
@@ -78,6 +81,7 @@ class Host:
             result = outcome.get(timeout=self._timeout)
         except queue.Empty:
             raise FetchError("silent", f"no answer of {self.name} within {self._timeout:g} s") from None
+        self._thread.join()  # it has nothing left to do, but would look busy to a question that comes at once
         return result()
 
     def get(self, path: str, deadline: float) -> bytes:
@@ -114,7 +118,9 @@ class Host:
 
     def _body(self, response: "httpx.Response", deadline: float) -> bytes:
         if response.status_code != 200:
-            raise FetchError("absent", f"{self.name} answers with status {response.status_code}")
+            about_the_server = response.status_code >= 500 or response.status_code in ABOUT_THE_SERVER
+            kind: Literal["failing", "absent"] = "failing" if about_the_server else "absent"
+            raise FetchError(kind, f"{self.name} answers with status {response.status_code}")
         if response.headers.get("content-encoding", "identity") != "identity":
             raise FetchError("refused", f"{self.name} sends a compressed answer, which was not asked for")
         body = bytearray()

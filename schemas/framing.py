@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from .container import MAGIC, only_block, read_header
 from .errors import DecodeError
-from .limits import BLOCK_BYTES, MESSAGE_BYTES, SCHEMA_BYTES, SCHEMA_DEPTH
+from .limits import BLOCK_BYTES, BSON_ZEROS, MESSAGE_BYTES, SCHEMA_BYTES, SCHEMA_DEPTH, VALUES
 from .registry import Registry
 
 #: container: ZTF, Babamul, AMPEL. confluent: Rubin. key (the schema is the message's key): Fink. plain (a bare record,
@@ -27,6 +27,7 @@ FORMATS: Mapping[str, Framing] = {"avro": "container", "json": "json"}
 KEYS_KEPT = 64
 # A 64-bit integer has 20 characters at most, its sign included.
 LONG_CHARACTERS = 20
+NESTING = (dict, list)
 # Half of a UTF-16 pair, escaped: alone it is no text, and can't be written as UTF-8.
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -162,6 +163,8 @@ def _bson(data: bytes) -> Mapping[str, Any]:
         detail = "BSON (ANTARES) needs the package pymongo: pip install 'skimstream[antares]'"
         raise DecodeError("schema_unknown", detail) from error
     # AUTO: years that Python's datetime doesn't have come as DatetimeMS, rather than losing the whole record.
+    if data.count(0) > BSON_ZEROS:
+        raise DecodeError("too_large", f"BSON with more than {BSON_ZEROS} zero bytes, and so perhaps as many values")
     options = CodecOptions[dict[str, Any]](tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
     try:
         record = bson.decode(data, options)
@@ -173,6 +176,8 @@ def _bson(data: bytes) -> Mapping[str, Any]:
 
 def _json(value: bytes) -> Mapping[str, Any]:
     """One JSON object (RFC 8259) in UTF-8."""
+    if sum(map(value.count, b",[{")) > VALUES:  # at least one of them before every value
+        raise DecodeError("too_large", f"JSON of more than {VALUES} values")
     try:
         # Decoded here, since json.loads would take bytes for UTF-16 or 32 when they look like it.
         record = json.loads(value.decode(), object_pairs_hook=_object, parse_int=_integer)
@@ -206,8 +211,8 @@ def _check_depth(record: Mapping[str, Any]) -> None:
     """Level by level, so that no depth can exhaust this check itself."""
     level: list[Any] = [record]
     for _ in range(SCHEMA_DEPTH):
-        inside = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
-        level = [child for child in inside if isinstance(child, dict | list)]
+        inside = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [child for children in inside for child in children if isinstance(child, NESTING)]
         if not level:
             return
     raise DecodeError("decode", f"nested deeper than {SCHEMA_DEPTH} levels")

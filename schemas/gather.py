@@ -5,14 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from .columns import Columns, Wanted
+from .columns import LONG_MAX, LONG_MIN, Columns, Wanted
 from .errors import DecodeError
+from .resolve import Resolved, Source, unresolved
 
-LONG_MIN, LONG_MAX = -(1 << 63), (1 << 63) - 1
+ABSENT = object()
 
 
-def gather(records: Sequence[Mapping[str, Any]], wanted: Wanted) -> Columns:
+def gather(records: Sequence[Mapping[str, Any]], wanted: Wanted | Resolved) -> Columns:
     """Columns of `records`, one row each.
+
+    Records of an Avro schema need `wanted` resolved by it (`resolve`), if it has aliases or defaults. Without, a record
+    has a path if its keys are there; a null on the way counts as there, and reads as null.
 
     Raises `DecodeError("invalid")` when a value isn't of the wanted kind (a text where a number is wanted).
 
@@ -20,7 +24,8 @@ def gather(records: Sequence[Mapping[str, Any]], wanted: Wanted) -> Columns:
     >>> columns.number("a.b").tolist(), columns.null("a.b").tolist()
     ([1.5, nan], [False, True])
     """
-    n = len(records)
+    resolved = unresolved(wanted) if isinstance(wanted, Wanted) else wanted
+    n, wanted = len(records), resolved.wanted
     numbers = np.full((n, len(wanted.numbers)), np.nan)
     number_null = np.zeros((n, len(wanted.numbers)), np.bool_)
     integers = np.zeros((n, len(wanted.integers)), np.int64)
@@ -29,42 +34,41 @@ def gather(records: Sequence[Mapping[str, Any]], wanted: Wanted) -> Columns:
     length = np.full((n, len(wanted.texts)), -1, np.int64)
     buffer = bytearray()
     for column, path in enumerate(wanted.numbers):
-        parts = path.split(".")
-        for row, record in enumerate(records):
-            value = _number(_at(record, parts), path)
+        for row, found in enumerate(_values(records, resolved.sources[path])):
+            value = _number(found, path)
             number_null[row, column] = value is None
             if value is not None:
                 numbers[row, column] = value
     for column, path in enumerate(wanted.integers):
-        parts = path.split(".")
-        for row, record in enumerate(records):
-            whole = _integer(_at(record, parts), path)
+        for row, found in enumerate(_values(records, resolved.sources[path])):
+            whole = _integer(found, path)
             integer_null[row, column] = whole is None
             integers[row, column] = whole or 0
     for column, path in enumerate(wanted.texts):
-        parts = path.split(".")
-        for row, record in enumerate(records):
-            text = _text(_at(record, parts), path)
+        for row, found in enumerate(_values(records, resolved.sources[path])):
+            text = _text(found, path)
             if text is not None:
                 start[row, column], length[row, column] = len(buffer), len(text)
                 buffer += text
-    tables = {path: _table(records, path, children) for path, children in wanted.tables.items()}
+    tables = {
+        path: _table(_values(records, resolved.sources[path]), path, children)
+        for path, children in resolved.tables.items()
+    }
     return Columns(
         wanted,
         numbers,
         number_null,
         integers,
         integer_null,
-        np.frombuffer(bytes(buffer), np.uint8),
+        np.frombuffer(buffer, np.uint8),
         start,
         length,
         tables,
     )
 
 
-def _table(records: Sequence[Mapping[str, Any]], path: str, wanted: Wanted) -> tuple[Any, Columns]:
-    parts = path.split(".")
-    lists = [_at(record, parts) or [] for record in records]
+def _table(values: Sequence[Any], path: str, wanted: Resolved) -> tuple[Any, Columns]:
+    lists = [value or [] for value in values]
     for rows in lists:
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
             raise DecodeError("invalid", f"{path} is not an array of records")
@@ -72,9 +76,25 @@ def _table(records: Sequence[Mapping[str, Any]], path: str, wanted: Wanted) -> t
     return offsets, gather([row for rows in lists for row in rows], wanted)
 
 
+def _values(records: Sequence[Mapping[str, Any]], source: Source) -> list[Any]:
+    """What each record has at the first of the paths that it has; the default if at none."""
+    places = [path.split(".") for path in source.paths]
+    return [_first(record, places, source.default) for record in records]
+
+
+def _first(record: Any, places: Sequence[Sequence[str]], default: Any) -> Any:
+    for parts in places:
+        value = _at(record, parts)
+        if value is not ABSENT:
+            return value
+    return default
+
+
 def _at(record: Any, parts: Sequence[str]) -> Any:
     for part in parts:
-        record = record.get(part) if isinstance(record, Mapping) else None
+        if record is None:
+            return None
+        record = record.get(part, ABSENT) if isinstance(record, Mapping) else ABSENT
     return record
 
 

@@ -29,7 +29,7 @@ from .plan import (
     TEXT,
     UNION,
 )
-from .unaligned import double_at, float_at, word_at
+from .unaligned import byte_at, copy, double_at, float_at, word_at
 
 # What can be wrong with a message; `FAULTS` has the words. FULL is no fault: the output needs more room.
 OK, SHORT, BRANCH, VARINT, LENGTH, COUNT, LEFT, UTF8, SYMBOL, DEEP, NULL_ROW, ITEMS_FAULT, FULL = range(13)
@@ -59,7 +59,7 @@ TABLE_COLUMNS = 10
 
 
 class Output(NamedTuple):
-    """Flat arrays, each table's part row by row. Filled with nulls before the kernel runs."""
+    """Flat arrays, each table's part row by row. Rows that aren't filled hold anything."""
 
     numbers: NDArray[np.float64]
     number_null: NDArray[np.bool_]
@@ -77,16 +77,17 @@ def run(program, buffer, starts, ends, symbols, tables, out, status):  # type: i
     numbers, number_null, integers, integer_null, text_start, text_length, counts = out
     stack = np.zeros((NESTED, 3), np.int64)
     before = np.zeros(len(tables), np.int64)
-    for i in range(len(starts)):
-        for table in range(len(tables)):
-            before[table] = tables[table, ROWS]
-        code = one(
+    i = 0
+    while i < len(starts):
+        good = tables[0, ROWS]
+        code = walk(
             program,
-            buffer,
-            starts[i],
-            ends[i],
+            buffer.ctypes.data,
+            starts[i:],
+            ends[i:],
             symbols,
             tables,
+            before,
             numbers,
             number_null,
             integers,
@@ -96,28 +97,28 @@ def run(program, buffer, starts, ends, symbols, tables, out, status):  # type: i
             counts,
             stack,
         )
-        status[i] = code
         if code == FULL:
             return True
-        if code == OK:
-            tables[0, ROWS] += 1
-        else:
-            clear(tables, before, out)
+        i += tables[0, ROWS] - good
+        if code != OK:
+            status[i] = code
+            tables[:, ROWS] = before  # what it has written is overwritten by the next
+            i += 1
     return False
 
 
 @njit(cache=True, nogil=True, inline="always")
-def varint(buffer, at, end):  # type: ignore[no-untyped-def]
+def varint(memory, at, end):  # type: ignore[no-untyped-def]
     """A zigzag long at `at`: (value, position after it), or (what is wrong, -1)."""
-    if at < end and buffer[at] < 0x80:  # most are short
-        byte = np.int64(buffer[at])
+    if at < end and byte_at(memory, at) < 0x80:  # most are short
+        byte = np.int64(byte_at(memory, at))
         return (byte >> 1) ^ -(byte & 1), at + 1
     raw = np.uint64(0)
     shift = np.uint64(0)
     for i in range(10):
         if at + i >= end:
             return np.int64(SHORT), np.int64(-1)
-        part = np.uint64(buffer[at + i])
+        part = np.uint64(byte_at(memory, at + i))
         if i == 9 and part > 1:
             break
         raw |= (part & np.uint64(0x7F)) << shift
@@ -128,17 +129,17 @@ def varint(buffer, at, end):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def block(buffer, at, end, skipped):  # type: ignore[no-untyped-def]
+def block(memory, at, end, skipped):  # type: ignore[no-untyped-def]
     """Read array block counts at `at` until one holds items to walk: (items or 0 at the end, position), or (code, -1).
 
     A negative count brings the block's size in bytes along, so that blocks that nobody wants are jumped over.
     """
     while True:
-        count, at = varint(buffer, at, end)
+        count, at = varint(memory, at, end)
         if at < 0:
             return count, at
         if count < 0:
-            size, at = varint(buffer, at, end)
+            size, at = varint(memory, at, end)
             if at < 0:
                 return size, at
             if size < 0 or size > end - at:
@@ -154,12 +155,16 @@ def block(buffer, at, end, skipped):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def is_utf8(buffer, at, end):  # type: ignore[no-untyped-def]
-    """RFC 3629, strictly: no overlong forms, no surrogates, nothing above U+10FFFF."""
-    while end - at >= 8 and word_at(buffer, at) & HIGH_BITS == 0:  # eight ASCII characters at once
+def is_utf8(memory, at, end, limit):  # type: ignore[no-untyped-def]
+    """RFC 3629, strictly: no overlong forms, no surrogates, nothing above U+10FFFF. Reads up to `limit`, 8 at once."""
+    while end - at >= 8 and word_at(memory, at) & HIGH_BITS == 0:  # eight ASCII characters at once
         at += 8
+    if end - at < 8 and limit - at >= 8:
+        ours = (np.uint64(1) << np.uint64(8 * (end - at))) - np.uint64(1)
+        if word_at(memory, at) & ours & HIGH_BITS == 0:
+            return True
     while at < end:
-        lead = buffer[at]
+        lead = byte_at(memory, at)
         if lead < 0x80:
             at += 1
             continue
@@ -171,72 +176,71 @@ def is_utf8(buffer, at, end):  # type: ignore[no-untyped-def]
             more, low, high = 3, 0x90 if lead == 0xF0 else 0x80, 0x8F if lead == 0xF4 else 0xBF
         else:
             return False
-        if end - at <= more or buffer[at + 1] < low or buffer[at + 1] > high:
+        if end - at <= more or byte_at(memory, at + 1) < low or byte_at(memory, at + 1) > high:
             return False
         for k in range(2, more + 1):
-            if buffer[at + k] < 0x80 or buffer[at + k] > 0xBF:
+            if byte_at(memory, at + k) < 0x80 or byte_at(memory, at + k) > 0xBF:
                 return False
         at += more + 1
     return True
 
 
 @njit(cache=True, nogil=True)
-def pack(buffer, symbol_text, start, length):  # type: ignore[no-untyped-def]
-    """Copy the texts at `start` out of `buffer`, one after the other; `start` then points into the copy.
+def pack(buffer, symbol_text, tables, start, length):  # type: ignore[no-untyped-def]
+    """Copy the tables' texts at `start` out of `buffer`, one after the other; `start` then points into the copy.
 
     A negative start is -1 - the place of an enum's symbol in `symbol_text`.
     """
     total = 0
-    for k in range(len(start)):
-        total += max(length[k], 0)
+    for table in range(len(tables)):
+        first = tables[table, TEXT_AT]
+        for k in range(first, first + tables[table, ROWS] * tables[table, TEXTS]):
+            total += max(length[k], 0)
     packed = np.empty(total, np.uint8)
+    memory, symbols, to = buffer.ctypes.data, symbol_text.ctypes.data, packed.ctypes.data
     at = 0
-    for k in range(len(start)):
-        if length[k] > 0:
-            first = start[k]
+    for table in range(len(tables)):
+        first = tables[table, TEXT_AT]
+        for k in range(first, first + tables[table, ROWS] * tables[table, TEXTS]):
+            if length[k] <= 0:
+                start[k] = 0
+                continue
+            source = memory + start[k] if start[k] >= 0 else symbols - 1 - start[k]
+            copy(source, to + at, length[k])
             start[k] = at
-            if first >= 0:
-                for i in range(length[k]):
-                    packed[at + i] = buffer[first + i]
-            else:
-                for i in range(length[k]):
-                    packed[at + i] = symbol_text[-1 - first + i]
             at += length[k]
-        else:
-            start[k] = 0
     return packed
 
 
 @njit(cache=True, nogil=True)
-def clear(tables, before, out):  # type: ignore[no-untyped-def]
-    """Take back what a failed message has written: its rows become null again, its children are uncounted."""
-    for table in range(len(tables)):
-        first, last = before[table], min(tables[table, ROWS], tables[table, ROOM] - 1)
-        for k in range(first * tables[table, NUMBERS], (last + 1) * tables[table, NUMBERS]):
-            out.numbers[tables[table, NUMBER_AT] + k] = np.nan
-            out.number_null[tables[table, NUMBER_AT] + k] = True
-        for k in range(first * tables[table, INTEGERS], (last + 1) * tables[table, INTEGERS]):
-            out.integers[tables[table, INTEGER_AT] + k] = 0
-            out.integer_null[tables[table, INTEGER_AT] + k] = True
-        for k in range(first * tables[table, TEXTS], (last + 1) * tables[table, TEXTS]):
-            out.text_start[tables[table, TEXT_AT] + k] = 0
-            out.text_length[tables[table, TEXT_AT] + k] = -1
-        parent = tables[table, PARENT]
-        if parent >= 0:
-            for k in range(before[parent], min(tables[parent, ROWS], tables[parent, ROOM] - 1) + 1):
-                out.counts[tables[table, COUNT_AT] + k] = 0
-    for table in range(len(tables)):
-        tables[table, ROWS] = before[table]
+def blank(  # type: ignore[no-untyped-def]
+    table, tables, numbers, number_null, integers, integer_null, text_start, text_length, counts
+):
+    """Begin the table's next row: all null, and no children."""
+    row = tables[table, ROWS]
+    at = tables[table, NUMBER_AT] + row * tables[table, NUMBERS]
+    for k in range(at, at + tables[table, NUMBERS]):
+        numbers[k], number_null[k] = np.nan, True
+    at = tables[table, INTEGER_AT] + row * tables[table, INTEGERS]
+    for k in range(at, at + tables[table, INTEGERS]):
+        integers[k], integer_null[k] = 0, True
+    at = tables[table, TEXT_AT] + row * tables[table, TEXTS]
+    for k in range(at, at + tables[table, TEXTS]):
+        text_start[k], text_length[k] = 0, -1
+    for child in range(table + 1, len(tables)):
+        if tables[child, PARENT] == table:
+            counts[tables[child, COUNT_AT] + row] = 0
 
 
-@njit(cache=True, nogil=True, inline="always")
-def one(  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def walk(  # type: ignore[no-untyped-def]
     program,
-    buffer,
-    at,
-    end,
+    memory,
+    starts,
+    ends,
     symbols,
     tables,
+    before,
     numbers,
     number_null,
     integers,
@@ -246,136 +250,160 @@ def one(  # type: ignore[no-untyped-def]
     counts,
     stack,
 ):
-    """Decode one message into the next row of the root table; OK or what is wrong."""
-    pc, depth, table = 0, 0, np.int64(0)
-    number_at = tables[0, NUMBER_AT] + tables[0, ROWS] * tables[0, NUMBERS]
-    integer_at = tables[0, INTEGER_AT] + tables[0, ROWS] * tables[0, INTEGERS]
-    text_at = tables[0, TEXT_AT] + tables[0, ROWS] * tables[0, TEXTS]
-    while True:
-        operation, null, column, argument = program[pc, 0], program[pc, 1], program[pc, 2], program[pc, 3]
-        if null >= 0:
-            if at >= end:
-                return SHORT
-            branch = buffer[at]
-            at += 1
-            if branch == 2 * null:
+    """Decode messages, each into the next row of the root table, up to the first that fails: OK or what is wrong.
+
+    `before` gets each table's rows before that one. Many messages a call, and memory by its address: numba counts
+    references to arrays at every call, with two locked instructions for each array.
+    """
+    for i in range(len(starts)):
+        at, end = starts[i], ends[i]
+        pc, depth, table = 0, 0, np.int64(0)
+        for each in range(len(tables)):
+            before[each] = tables[each, ROWS]
+        blank(table, tables, numbers, number_null, integers, integer_null, text_start, text_length, counts)
+        number_at = tables[0, NUMBER_AT] + tables[0, ROWS] * tables[0, NUMBERS]
+        integer_at = tables[0, INTEGER_AT] + tables[0, ROWS] * tables[0, INTEGERS]
+        text_at = tables[0, TEXT_AT] + tables[0, ROWS] * tables[0, TEXTS]
+        while True:
+            operation, null, column, argument = program[pc, 0], program[pc, 1], program[pc, 2], program[pc, 3]
+            if null >= 0:
+                if at >= end:
+                    return SHORT
+                branch = byte_at(memory, at)
+                at += 1
+                if branch == 2 * null:
+                    pc += 1
+                    continue
+                if branch != 2 - 2 * null:
+                    return BRANCH
+            if operation == FLOAT:
+                if end - at < 4:
+                    return SHORT
+                numbers[number_at + column] = float_at(memory, at)
+                number_null[number_at + column] = False
+                at += 4
                 pc += 1
-                continue
-            if branch != 2 - 2 * null:
-                return BRANCH
-        if operation == FLOAT:
-            if end - at < 4:
-                return SHORT
-            numbers[number_at + column] = float_at(buffer, at)
-            number_null[number_at + column] = False
-            at += 4
-            pc += 1
-        elif operation == DOUBLE:
-            if end - at < 8:
-                return SHORT
-            numbers[number_at + column] = double_at(buffer, at)
-            number_null[number_at + column] = False
-            at += 8
-            pc += 1
-        elif operation == SKIP:
-            if end - at < argument:
-                return SHORT
-            at += argument
-            pc += 1
-        elif operation == LONG_NUMBER or operation == LONG_INTEGER or operation == SKIP_VARINT:
-            value, at = varint(buffer, at, end)
-            if at < 0:
-                return value
-            if operation == LONG_NUMBER:
-                numbers[number_at + column] = float(value)
+            elif operation == DOUBLE:
+                if end - at < 8:
+                    return SHORT
+                numbers[number_at + column] = double_at(memory, at)
                 number_null[number_at + column] = False
-            elif operation == LONG_INTEGER:
-                integers[integer_at + column] = value
-                integer_null[integer_at + column] = False
-            pc += 1
-        elif operation == TEXT or operation == SKIP_BYTES:
-            length, at = varint(buffer, at, end)
-            if at < 0:
-                return length
-            if length < 0 or length > end - at:
-                return LENGTH
-            if operation == TEXT:
-                if not is_utf8(buffer, at, at + length):
-                    return UTF8
-                text_start[text_at + column] = at
-                text_length[text_at + column] = length
-            at += length
-            pc += 1
-        elif operation == BOOL_NUMBER or operation == BOOL_INTEGER:
-            if at >= end:
-                return SHORT
-            truth = 1 if buffer[at] != 0 else 0
-            if operation == BOOL_NUMBER:
-                numbers[number_at + column] = truth
-                number_null[number_at + column] = False
-            else:
-                integers[integer_at + column] = truth
-                integer_null[integer_at + column] = False
-            at += 1
-            pc += 1
-        elif operation == ENUM:
-            value, at = varint(buffer, at, end)
-            if at < 0:
-                return value
-            if value < 0 or value >= symbols[argument, 2]:
-                return SYMBOL
-            if column >= 0:
-                text_start[text_at + column] = -1 - symbols[argument + value, 0]  # not in the message: see pack
-                text_length[text_at + column] = symbols[argument + value, 1]
-            pc += 1
-        elif operation == UNION:
-            value, at = varint(buffer, at, end)
-            if at < 0:
-                return value
-            if value < 0 or value >= argument:
-                return BRANCH
-            pc = program[pc + 1 + value, 2]
-        elif operation == JUMP:
-            pc = column
-        elif operation == ABSENT:
-            return NULL_ROW
-        elif operation == END:
-            return OK if at == end else LEFT
-        else:
-            if operation == ARRAY:
-                if depth == NESTED:
-                    return DEEP
-                stack[depth, 0], stack[depth, 1] = 0, table
-                depth += 1
-                start = pc
-            else:  # NEXT: an item is complete
-                start = argument
-                stack[depth - 1, 0] -= 1
-                child = program[start, 3]
-                if child >= 0:
-                    parent = stack[depth - 1, 1]
-                    counts[tables[child, COUNT_AT] + tables[parent, ROWS]] += 1
-                    tables[child, ROWS] += 1
-            child = program[start, 3]
-            if stack[depth - 1, 0] == 0:
-                count, at = block(buffer, at, end, child < 0)
+                at += 8
+                pc += 1
+            elif operation == SKIP:
+                if end - at < argument:
+                    return SHORT
+                at += argument
+                pc += 1
+            elif operation == LONG_NUMBER or operation == LONG_INTEGER or operation == SKIP_VARINT:
+                value, at = varint(memory, at, end)
                 if at < 0:
-                    return count
-                if child >= 0:
-                    parent = stack[depth - 1, 1]
-                    if count > ITEMS - counts[tables[child, COUNT_AT] + tables[parent, ROWS]]:
-                        return ITEMS_FAULT
-                stack[depth - 1, 0] = count
-            if stack[depth - 1, 0] > 0:
-                pc = start + 1
-                if child >= 0:
-                    table = child
-                    if tables[table, ROWS] >= tables[table, ROOM]:
-                        return FULL
+                    return value
+                if operation == LONG_NUMBER:
+                    numbers[number_at + column] = float(value)
+                    number_null[number_at + column] = False
+                elif operation == LONG_INTEGER:
+                    integers[integer_at + column] = value
+                    integer_null[integer_at + column] = False
+                pc += 1
+            elif operation == TEXT or operation == SKIP_BYTES:
+                length, at = varint(memory, at, end)
+                if at < 0:
+                    return length
+                if length < 0 or length > end - at:
+                    return LENGTH
+                if operation == TEXT:
+                    if not is_utf8(memory, at, at + length, end):
+                        return UTF8
+                    text_start[text_at + column] = at
+                    text_length[text_at + column] = length
+                at += length
+                pc += 1
+            elif operation == BOOL_NUMBER or operation == BOOL_INTEGER:
+                if at >= end:
+                    return SHORT
+                truth = 1 if byte_at(memory, at) != 0 else 0
+                if operation == BOOL_NUMBER:
+                    numbers[number_at + column] = truth
+                    number_null[number_at + column] = False
+                else:
+                    integers[integer_at + column] = truth
+                    integer_null[integer_at + column] = False
+                at += 1
+                pc += 1
+            elif operation == ENUM:
+                value, at = varint(memory, at, end)
+                if at < 0:
+                    return value
+                if value < 0 or value >= symbols[argument, 2]:
+                    return SYMBOL
+                if column >= 0:
+                    text_start[text_at + column] = -1 - symbols[argument + value, 0]  # not in the message: see pack
+                    text_length[text_at + column] = symbols[argument + value, 1]
+                pc += 1
+            elif operation == UNION:
+                value, at = varint(memory, at, end)
+                if at < 0:
+                    return value
+                if value < 0 or value >= argument:
+                    return BRANCH
+                pc = program[pc + 1 + value, 2]
+            elif operation == JUMP:
+                pc = column
+            elif operation == ABSENT:
+                return NULL_ROW
+            elif operation == END:
+                if at != end:
+                    return LEFT
+                break
             else:
-                depth -= 1
-                table = stack[depth, 1]
-                pc = program[start, 2]
-            number_at = tables[table, NUMBER_AT] + tables[table, ROWS] * tables[table, NUMBERS]
-            integer_at = tables[table, INTEGER_AT] + tables[table, ROWS] * tables[table, INTEGERS]
-            text_at = tables[table, TEXT_AT] + tables[table, ROWS] * tables[table, TEXTS]
+                if operation == ARRAY:
+                    if depth == NESTED:
+                        return DEEP
+                    stack[depth, 0], stack[depth, 1] = 0, table
+                    depth += 1
+                    start = pc
+                else:  # NEXT: an item is complete
+                    start = argument
+                    stack[depth - 1, 0] -= 1
+                    child = program[start, 3]
+                    if child >= 0:
+                        parent = stack[depth - 1, 1]
+                        counts[tables[child, COUNT_AT] + tables[parent, ROWS]] += 1
+                        tables[child, ROWS] += 1
+                child = program[start, 3]
+                if stack[depth - 1, 0] == 0:
+                    count, at = block(memory, at, end, child < 0)
+                    if at < 0:
+                        return count
+                    if child >= 0:
+                        parent = stack[depth - 1, 1]
+                        if count > ITEMS - counts[tables[child, COUNT_AT] + tables[parent, ROWS]]:
+                            return ITEMS_FAULT
+                    stack[depth - 1, 0] = count
+                if stack[depth - 1, 0] > 0:
+                    pc = start + 1
+                    if child >= 0:
+                        table = child
+                        if tables[table, ROWS] >= tables[table, ROOM]:
+                            return FULL
+                        blank(
+                            table,
+                            tables,
+                            numbers,
+                            number_null,
+                            integers,
+                            integer_null,
+                            text_start,
+                            text_length,
+                            counts,
+                        )
+                else:
+                    depth -= 1
+                    table = stack[depth, 1]
+                    pc = program[start, 2]
+                number_at = tables[table, NUMBER_AT] + tables[table, ROWS] * tables[table, NUMBERS]
+                integer_at = tables[table, INTEGER_AT] + tables[table, ROWS] * tables[table, INTEGERS]
+                text_at = tables[table, TEXT_AT] + tables[table, ROWS] * tables[table, TEXTS]
+        tables[0, ROWS] += 1
+    return OK

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import Wanted
+from .columns import Default, Wanted
 from .errors import DecodeError
 from .limits import SCHEMA_DEPTH
+from .resolve import Resolved, resolve
 
 # Operations. Columns of a row: operation, null branch (-1: not a union), column or target, argument.
 END, SKIP, SKIP_VARINT, SKIP_BYTES, FLOAT, DOUBLE, BOOL_NUMBER, LONG_NUMBER, BOOL_INTEGER, LONG_INTEGER = range(10)
@@ -63,12 +64,21 @@ class Table(NamedTuple):
     wanted: Wanted
 
 
+class Fill(NamedTuple):
+    """A column that the writer lacks, and its default: `value`, for a text the number of its symbol."""
+
+    table: int
+    kind: str
+    column: int
+    value: float
+
+
 @dataclass
 class Plan:
-    """A compiled schema: `program` int32[k, 4]; `tables`, the root first.
+    """A compiled schema: `program` int32[k, 4]; `tables`, the root first; `fills`, written once a batch.
 
-    `symbols` int64[s, 3] are the symbols of its enums: where each stands in `symbol_text` uint8, its length, and how
-    many of its enum's symbols begin here.
+    `symbols` int64[s, 3] are the symbols of its enums, and default texts: where each stands in `symbol_text` uint8, its
+    length, and how many of its enum's symbols begin here.
 
     `children` is how many rows of a child table to make room for, a message. It follows what is met and changes no
     result.
@@ -78,6 +88,7 @@ class Plan:
     tables: tuple[Table, ...]
     symbols: NDArray[np.int64]
     symbol_text: NDArray[np.uint8]
+    fills: tuple[Fill, ...] = ()
     children: int = CHILDREN
 
 
@@ -94,14 +105,14 @@ class _Node:
 
 def compile_plan(schema: Any, wanted: Wanted) -> Plan:
     """The program for a schema parsed by fastavro (and checked before). Raises `NotCovered`."""
-    compiler = _Compiler(wanted)
+    compiler = _Compiler(resolve(wanted, schema))
     if not isinstance(schema, Mapping) or schema["type"] not in ("record", "error"):
         raise NotCovered("the message is not a record")
     compiler.emit(schema, compiler.root)
     compiler.add(END)
     program = np.array(compiler.rows, np.int32).reshape(-1, 4)
     program.setflags(write=False)
-    return Plan(program, tuple(compiler.tables), *_symbols(compiler.symbols))
+    return Plan(program, tuple(compiler.tables), *_symbols(compiler.symbols), tuple(compiler.fills))
 
 
 def _symbols(texts: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -117,7 +128,7 @@ def _symbols(texts: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
 
 
 class _Compiler:
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Resolved) -> None:
         self.rows: list[list[int]] = []
         self.barrier = 0  # rows before this one may be jumped to, so nothing may be merged into them
         self.names: dict[str, Any] = {}
@@ -125,22 +136,33 @@ class _Compiler:
         self.enums: dict[str, int] = {}  # number of each enum's first symbol
         self.emitted = self.depth = 0
         self.tables: list[Table] = []
+        self.fills: list[Fill] = []
         self.root = self.tree(wanted, "", -1)
 
-    def tree(self, wanted: Wanted, path: str, parent: int) -> _Node:
-        """The wanted paths of one table as a tree; tables get numbers as they are met."""
-        number = len(self.tables)
+    def tree(self, resolved: Resolved, path: str, parent: int) -> _Node:
+        """The paths of one table that the writer has, as a tree; tables get numbers as they are met."""
+        number, wanted, sources = len(self.tables), resolved.wanted, resolved.sources
         self.tables.append(Table(path, parent, wanted))
         root = _Node(table=number)
         for kind, paths in (("number", wanted.numbers), ("integer", wanted.integers), ("text", wanted.texts)):
             for column, one in enumerate(paths):
-                leaf = self.descend(root, one)
-                leaf.kind, leaf.column = kind, column
-        for one, children in wanted.tables.items():
-            leaf = self.descend(root, one)
+                for place in sources[one].paths:
+                    leaf = self.descend(root, place)
+                    leaf.kind, leaf.column = kind, column
+                self.fill(number, kind, column, sources[one].default)
+        for one, children in resolved.tables.items():
             found = self.tree(children, one, number)
-            leaf.table, leaf.children = found.table, found.children
+            for place in sources[one].paths:
+                leaf = self.descend(root, place)
+                leaf.table, leaf.children = found.table, found.children
         return root
+
+    def fill(self, table: int, kind: str, column: int, default: Default | None) -> None:
+        if isinstance(default, str):
+            self.fills.append(Fill(table, kind, column, len(self.symbols)))
+            self.symbols += [default.encode(), b""]
+        elif default is not None:
+            self.fills.append(Fill(table, kind, column, default))
 
     def descend(self, node: _Node, path: str) -> _Node:
         for part in path.split("."):

@@ -40,38 +40,52 @@ def project(plan: Plan, data: NDArray[np.uint8], starts: Ints, ends: Ints) -> tu
             # Twice of what there was this time; one hostile batch must not make all later ones large.
             most = max((int(row[ROWS]) for row in tables[1:]), default=0)
             plan.children = max(CHILDREN, 2 * most // max(1, len(starts)))
-            texts = pack(data, plan.symbol_text, out.text_start, out.text_length)
+            _fill(plan, tables, out)
+            texts = pack(data, plan.symbol_text, tables, out.text_start, out.text_length)
             return _columns(plan, tables, out, texts, 0), status
         plan.children *= 2
 
 
 def _allocate(plan: Plan, messages: int, children: int) -> tuple[NDArray[np.int64], Output]:
-    tables = np.zeros((len(plan.tables), TABLE_COLUMNS), np.int64)
-    for row, table in zip(tables, plan.tables, strict=True):
-        row[PARENT] = table.parent
-        row[ROOM] = max(1, messages) if table.parent < 0 else max(1, messages) * children
-        row[NUMBERS], row[INTEGERS], row[TEXTS] = (
-            len(table.wanted.numbers),
-            len(table.wanted.integers),
-            len(table.wanted.texts),
-        )
-    sizes = {at: tables[:, ROOM] * tables[:, width] for at, width in _PARTS}
-    parents = np.where(tables[:, PARENT] >= 0, tables[tables[:, PARENT], ROOM], 0)
-    for at, size in (*sizes.items(), (COUNT_AT, parents)):
-        tables[:, at] = np.cumsum(size) - size
-    numbers, integers, texts = (int(sizes[at].sum()) for at, _ in _PARTS)
-    return tables, Output(
-        np.full(numbers, np.nan),
-        np.ones(numbers, np.bool_),
-        np.zeros(integers, np.int64),
-        np.ones(integers, np.bool_),
-        np.zeros(texts, np.int64),
-        np.full(texts, -1, np.int64),
-        np.zeros(int(parents.sum()), np.int64),
+    rows: list[list[int]] = []
+    numbers = integers = texts = counts = 0
+    for table in plan.tables:
+        wanted, is_root = table.wanted, table.parent < 0
+        room = max(1, messages) * (1 if is_root else children)
+        row = [0] * TABLE_COLUMNS
+        row[ROOM], row[PARENT], row[COUNT_AT] = room, table.parent, counts
+        row[NUMBERS], row[NUMBER_AT] = len(wanted.numbers), numbers
+        row[INTEGERS], row[INTEGER_AT] = len(wanted.integers), integers
+        row[TEXTS], row[TEXT_AT] = len(wanted.texts), texts
+        numbers += room * len(wanted.numbers)
+        integers += room * len(wanted.integers)
+        texts += room * len(wanted.texts)
+        counts += 0 if is_root else rows[table.parent][ROOM]
+        rows.append(row)
+    return np.array(rows, np.int64), Output(
+        np.empty(numbers),
+        np.empty(numbers, np.bool_),
+        np.empty(integers, np.int64),
+        np.empty(integers, np.bool_),
+        np.empty(texts, np.int64),
+        np.empty(texts, np.int64),
+        np.empty(counts, np.int64),
     )
 
 
-_PARTS = ((NUMBER_AT, NUMBERS), (INTEGER_AT, INTEGERS), (TEXT_AT, TEXTS))
+def _fill(plan: Plan, tables: NDArray[np.int64], out: Output) -> None:
+    """Write the defaults of fields that the writer lacks, into the rows that are filled."""
+    for table, kind, column, value in plan.fills:
+        row = tables[table]
+        at, width = {"number": (NUMBER_AT, NUMBERS), "integer": (INTEGER_AT, INTEGERS), "text": (TEXT_AT, TEXTS)}[kind]
+        part = slice(row[at] + column, row[at] + row[ROWS] * row[width], row[width])
+        if kind == "number":
+            out.numbers[part], out.number_null[part] = value, False
+        elif kind == "integer":
+            out.integers[part], out.integer_null[part] = value, False
+        else:
+            place, length, _ = plan.symbols[int(value)]
+            out.text_start[part], out.text_length[part] = -1 - place, length
 
 
 def _columns(plan: Plan, tables: NDArray[np.int64], out: Output, data: NDArray[np.uint8], number: int) -> Columns:

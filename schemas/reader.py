@@ -16,7 +16,8 @@ from .columns import Columns, Wanted
 from .container import read_block, read_header
 from .errors import DecodeError
 from .gather import gather
-from .limits import SCHEMA_BYTES, check_schema
+from .limits import FALLBACK_BYTES, SCHEMA_BYTES, check_schema
+from .resolve import resolve
 
 #: A topic carries a handful of writer schemas at a time; ZTF's whole history has twelve.
 SCHEMAS_KEPT = 64
@@ -66,7 +67,10 @@ def _without_logical_types(schema: Any) -> Any:
 
 
 def read_record(data: bytes, schema: Any) -> Mapping[str, Any]:
-    """One bare record, all of its bytes. Raises `DecodeError("decode")`."""
+    """One bare record, all of its bytes, at most `FALLBACK_BYTES`. Raises `DecodeError`."""
+    if len(data) > FALLBACK_BYTES:
+        fault = f"{len(data)} bytes; {FALLBACK_BYTES} are allowed where the compiled plan doesn't cover the schema"
+        raise DecodeError("too_large", fault)
     stream = io.BytesIO(data)
     try:
         record = fastavro.schemaless_reader(stream, schema, None)
@@ -83,6 +87,7 @@ def read_file(data: bytes, wanted: Wanted) -> Iterator[Columns]:
     """Columns of a container file, block by block. Raises `DecodeError` where it is damaged."""
     header = read_header(data)
     schema, at = parse_schema(header.schema), header.end
+    resolved = resolve(wanted, schema)
     while at < len(data):
         block = read_block(data, at, header)
         at, stream = block.end, io.BytesIO(block.data)
@@ -92,4 +97,4 @@ def read_file(data: bytes, wanted: Wanted) -> Iterator[Columns]:
                 records.append(fastavro.schemaless_reader(stream, schema, None))
         except DAMAGED as error:
             raise DecodeError("decode", f"{type(error).__name__}: {str(error)[:200]}") from error
-        yield gather(cast(list[Mapping[str, Any]], records), wanted)
+        yield gather(cast(list[Mapping[str, Any]], records), resolved)

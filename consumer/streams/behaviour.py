@@ -4,23 +4,30 @@
 """
 
 import json
+import secrets
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ... import schemas
 from ...schemas.columns import Columns, Wanted
 from ...schemas.decode import Choice
 from ...schemas.errors import DecodeError
+from ...scoring.entities import LIFETIME, Entities, Keys
 from ...scoring.features.behaviour import CATEGORIES, FEATURES, NUMBERS, UNITS, BehaviourFeatures
 from .base import SECONDS_A_DAY, Features, Floats, Ints, faults
 from .timestamp import parse_times
 
-CAPACITY = 200_000  # users remembered a partition
+CAPACITY = 200_000  # users in memory, a partition; the others wait in Redis
 # What the old system called "time" may be any year that a web event can have: 2000-01-01 to 2100-01-01.
 EARLIEST, LATEST = 946_684_800.0, 4_102_444_800.0
+# Ids are kept in memory and in Redis, a user a row. UUIDs have 36 bytes; a SHA-512 in hexadecimal, the longest hash
+# that stands in for an id, has 128.
+ID_BYTES = 128
+MALFORMED = f"is longer than {ID_BYTES} bytes, or holds control characters"
 
 
 class Behaviour:
@@ -28,13 +35,15 @@ class Behaviour:
 
     name = "behaviour"
     framing: Choice = "plain"
+    key_field = "user_id"
     wanted = Wanted(numbers=NUMBERS, texts=("user_id", "session_id", "transaction_date", *CATEGORIES))
     features: tuple[str, ...] = FEATURES
     units: tuple[str, ...] = UNITS
     unscored_reasons: tuple[str, ...] = ("warming",)
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, capacity: int = CAPACITY, lifetime: int = LIFETIME) -> None:
         self.capacity = capacity
+        self.lifetime = lifetime
 
     def schema(self) -> Mapping[str, Any] | None:
         """The project's own `behaviour/1.avsc`."""
@@ -43,12 +52,13 @@ class Behaviour:
         return schema
 
     def check(self, columns: Columns) -> list[tuple[int, DecodeError]]:
-        """Events without a user or a time that can be, or with numbers that aren't."""
+        """Events without a user, a session or a time that can be, or with numbers that aren't."""
         when = self.times(columns)
         infinite = np.asarray((~np.isfinite(columns.numbers) & ~columns.number_null).any(axis=1))
-        no_user = columns.text("user_id").length <= 0
+        ids = [(name, columns.text(name)) for name in ("user_id", "session_id")]
         return faults(
-            (no_user, DecodeError("invalid", "there is no user_id")),
+            *((one.length <= 0, DecodeError("invalid", f"there is no {name}")) for name, one in ids),
+            *((one.malformed(ID_BYTES), DecodeError("invalid", f"{name} {MALFORMED}")) for name, one in ids),
             (np.isnan(when), DecodeError("invalid", "transaction_date is not an ISO 8601 date or time")),
             ((when < EARLIEST) | (when > LATEST), DecodeError("invalid", "transaction_date is not in 2000 to 2100")),
             (infinite, DecodeError("non_finite", "a number is NaN or infinite")),
@@ -86,27 +96,29 @@ class BehaviourState:
 
     def __init__(self, stream: Behaviour) -> None:
         self.stream = stream
-        self.users = BehaviourFeatures(capacity=stream.capacity)
-
-    @property
-    def tracked(self) -> int:
-        """Users remembered now."""
-        return self.users.tracked
-
-    @property
-    def evicted(self) -> int:
-        """Users forgotten so far to stay under the cap."""
-        return self.users.evicted
+        # Strangers choose the ids: a secret salt keeps them from crowding one corner of the hash table.
+        self.users = BehaviourFeatures(capacity=stream.capacity, lifetime=stream.lifetime, salt=secrets.randbits(64))
+        self.entities: Entities | None = self.users.entities
 
     @property
     def state_bytes(self) -> int:
         """Memory that the remembered users take."""
         return self.users.state_bytes
 
+    def keys(self, columns: Columns) -> Keys:
+        """The users."""
+        return columns.text("user_id").hashes()
+
     def features(self, columns: Columns) -> Features:
         """Every valid event is scorable."""
         categories = np.column_stack([columns.text(name).hashes() for name in CATEGORIES])
-        matrix = self.users.compute(
-            columns.text("user_id").hashes(), self.stream.times(columns), columns.numbers, categories
-        )
+        matrix = self.users.compute(self.keys(columns), self.stream.times(columns), columns.numbers, categories)
         return Features(np.arange(len(columns)), matrix, {})
+
+    def shared(self) -> Mapping[str, NDArray[Any]]:
+        """How often the categories' values were seen."""
+        return self.users.shared()
+
+    def restore(self, shared: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `shared` gave."""
+        self.users.restore_shared(shared)

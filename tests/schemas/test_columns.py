@@ -1,3 +1,4 @@
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -94,3 +95,28 @@ def test_hashes_are_the_documented_ones_and_null_is_0(values: list[str | None]) 
 
 def test_equals_compares_whole_texts() -> None:
     assert texts("t", "f", None, "true", "1", "").equals("t", "1").tolist() == [True, False, False, False, True, False]
+
+
+def is_malformed(text: str | None, longest: int, ascii_only: bool) -> bool:
+    """`Text.malformed`, literally."""
+    if text is None:
+        return False
+    allowed = (lambda c: "!" <= c <= "~") if ascii_only else (lambda c: unicodedata.category(c) != "Cc")
+    return not 1 <= len(text.encode()) <= longest or not all(map(allowed, text))
+
+
+ODD = "aZ~! \t\n\x00\x1f\x7f\x80\x9f\xa0\xad\xc2é\u2028€\U0010ffff"
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(st.one_of(st.none(), st.text(max_size=4), st.text(ODD, max_size=4))), st.integers(0, 8), st.booleans())
+def test_malformed_ids_are_told(values: list[str | None], longest: int, ascii_only: bool) -> None:
+    found = texts(*values).malformed(longest, ascii_only)
+    assert found.tolist() == [is_malformed(value, longest, ascii_only) for value in values]
+
+
+@pytest.mark.parametrize("byte", range(256))
+def test_every_character_below_256_alone_and_after_another(byte: int) -> None:
+    for text in (chr(byte), f"a{chr(byte)}", f"\xc2{chr(byte)}b", f"é{chr(byte)}"):
+        for ascii_only in (False, True):
+            assert texts(text).malformed(9, ascii_only).tolist() == [is_malformed(text, 9, ascii_only)]

@@ -152,3 +152,10 @@ def test_no_bytes_at_all_break_the_header(data: bytes) -> None:
             only_block(message, header)
         except DecodeError:
             continue
+
+
+@pytest.mark.parametrize("number", [b"\xff" * 9 + b"\x02", b"\xff" * 9 + b"\x7f", b"\x80" * 10 + b"\x00", b"\xff" * 11])
+def test_no_number_has_more_than_64_bits(number: bytes) -> None:
+    assert read_long(b"\xff" * 9 + b"\x01", 0) == (-(1 << 63), 10)
+    with pytest.raises(DecodeError, match="64 bits"):
+        read_long(number, 0)

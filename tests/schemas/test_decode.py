@@ -218,14 +218,15 @@ def test_real_lsst_alerts_equal_fastavros_own_reading(archive: str) -> None:
     )
 
 
-@pytest.mark.parametrize("placed", [True, False])
+@pytest.mark.parametrize(("placed", "small"), [(True, 0), (True, 1 << 20), (False, 0)])
 def test_many_codecs_keep_their_order_where_messages_lie_or_joined(
-    monkeypatch: pytest.MonkeyPatch, placed: bool
+    monkeypatch: pytest.MonkeyPatch, placed: bool, small: int
 ) -> None:
     from skimstream.schemas import window
 
     assert window.PLACED
     monkeypatch.setattr(window, "PLACED", placed)
+    monkeypatch.setattr(window, "SMALL", small)
     messages, expected = [], []
     for i in range(200):
         codec = ("null", "deflate", "snappy")[i % 3]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from skimstream.schemas.errors import REASONS, DecodeError
 from skimstream.schemas.framing import Avro, Framing, detect, is_schema, unframe
-from skimstream.schemas.limits import BLOCK_BYTES, MESSAGE_BYTES, SCHEMA_BYTES, SCHEMA_DEPTH
+from skimstream.schemas.limits import BLOCK_BYTES, BSON_ZEROS, MESSAGE_BYTES, SCHEMA_BYTES, SCHEMA_DEPTH, VALUES
 from skimstream.schemas.reader import parse_schema, read_record
 from skimstream.schemas.registry import Registry
 
@@ -218,19 +218,28 @@ def test_json_and_its_numbers() -> None:
         (b'{"\\uDFFF": 1}', "decode"),
         ('{"a": 1}'.encode("utf-16-le"), "decode"),
         (b'\xef\xbb\xbf{"a": 1}', "decode"),
-        (b'{"a": ' * 500_000, "decode"),
-        (b'{"a":' + b"[" * 1_000_000, "decode"),
+        (b'{"a": ' * 100_000, "decode"),
+        (b'{"a":' + b"[" * 100_000, "decode"),
+        (b'{"a":' + b"[" * VALUES, "too_large"),
+        (b'{"a":[' + b"0," * VALUES + b"0]}", "too_large"),
+        (b'{"a":[' + b"{}," * (VALUES // 2) + b"0]}", "too_large"),
         (b'{"a":' * SCHEMA_DEPTH + b"{}" + b"}" * SCHEMA_DEPTH, "decode"),
         (b'{"a":' + b"[" * SCHEMA_DEPTH + b"]" * SCHEMA_DEPTH + b"}", "decode"),
         (b'{"a": 1' + b"0" * (MESSAGE_BYTES - 9) + b"}", None),
     ],
-    ids=range(17),
+    ids=range(20),
 )
 def test_json_that_is_none(value: bytes, reason: str | None) -> None:
     if reason is None:
         assert from_json(value) == {"a": float("inf")}
     else:
         assert reason_of("json", value) == reason
+
+
+def test_a_record_of_very_many_values_is_read() -> None:
+    many = [{"id": i, "x": i / 7, "s": "text, with [commas]"} for i in range(VALUES // 8)]
+    assert from_json(json.dumps({"rows": many}).encode()) == {"rows": many}
+    assert unframe("bson", compressed({"rows": many}), None, None, None) == {"rows": many}
 
 
 def test_json_may_nest_as_deep_as_a_schema() -> None:
@@ -271,10 +280,11 @@ def bson_nested(depth: int) -> bytes:
         (zlib.compress(bson.encode({"a": 1}) + b"\x00"), "decode"),
         (zlib.compress(b"\xff\xff\xff\x7f" + bytes(100)), "decode"),
         (zlib.compress(bson_nested(SCHEMA_DEPTH)), "decode"),
-        (zlib.compress(bson_nested(500_000)), "decode"),
+        (zlib.compress(bson_nested(50_000)), "decode"),
+        (zlib.compress(bson.encode({"a": [None] * BSON_ZEROS})), "too_large"),
         (zlib.compress(bytes(BLOCK_BYTES)), "too_large"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_bson_that_is_none(value: bytes, reason: str) -> None:
     assert reason_of("bson", value) == reason
@@ -311,12 +321,12 @@ def test_without_pymongo_a_message_says_what_to_install(monkeypatch: pytest.Monk
 # ---- whatever comes
 
 STARTS = st.sampled_from([b"", b"Obj\x01", b"\x00\x00\x00\x02\xc0", b"\x78\x9c", b"{", b'{"a":', container({"x": 1})])
-VALUES = st.builds(bytes.__add__, STARTS, st.binary(max_size=80)) | st.binary(max_size=80).map(zlib.compress)
+MESSAGES = st.builds(bytes.__add__, STARTS, st.binary(max_size=80)) | st.binary(max_size=80).map(zlib.compress)
 KEYS = st.none() | st.binary(max_size=40) | st.just(KEY) | st.builds(KEY.__add__, st.binary(max_size=5))
 HEADERS = st.none() | st.lists(st.tuples(st.sampled_from(["_format", "x"]), st.binary(max_size=8)), max_size=2)
 
 
-@given(VALUES, KEYS, HEADERS)
+@given(MESSAGES, KEYS, HEADERS)
 def test_nothing_but_decode_errors(value: bytes, key: bytes | None, headers: list[tuple[str, bytes]] | None) -> None:
     registry = Registry()
     for framing in ("auto", "container", "confluent", "key", "plain", "bson", "json"):

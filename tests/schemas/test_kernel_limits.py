@@ -136,7 +136,10 @@ def strictly(data: bytes) -> bool:
 
 def utf8(data: bytes) -> bool:
     """As inside a message that goes on with bytes that would complete a character."""
-    return bool(is_utf8(np.frombuffer(data + b"\x80\x80\x80", np.uint8), 0, len(data)))
+    message = np.frombuffer(data + b"\x80" * 8, np.uint8)
+    to_the_end, within = (bool(is_utf8(message.ctypes.data, 0, len(data), len(data) + more)) for more in (0, 8))
+    assert to_the_end == within
+    return within
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3])

@@ -1,15 +1,18 @@
 """Damaged alerts by the thousand: never an exception, always a reason, and memory stays where it was."""
 
+import io
 import random
 import resource
 from datetime import date
 
+import fastavro
 import pytest
 
 from skimstream.consumer.streams.ztf import Ztf
 from skimstream.producer.encode import container
 from skimstream.producer.schema import load
 from skimstream.producer.simulate.night import simulate_night
+from skimstream.schemas.container import only_block, read_header
 from skimstream.schemas.decode import Decoder
 from skimstream.schemas.errors import REASONS
 
@@ -31,6 +34,14 @@ def mutated(rng: random.Random, message: bytes) -> bytes:
             return message[:at] + b"\xff" * rng.randrange(1, 11) + message[at + 1 :]
 
 
+def mutated_inside(rng: random.Random, message: bytes) -> bytes:
+    """The record alone is damaged, and its container fits: the kernels get to see it, not only the block's length."""
+    header = read_header(message)
+    body, size = mutated(rng, only_block(message, header)), io.BytesIO()
+    fastavro.schemaless_writer(size, "long", len(body))
+    return message[: header.end] + b"\x02" + size.getvalue() + body + header.sync
+
+
 def peak() -> int:
     """The most memory this process ever had, in KiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -42,7 +53,7 @@ def test_mutated_alerts_are_rejected_with_a_reason_or_decoded_and_cost_no_memory
     alerts = [container(one.record, schema) for one in simulate_night(3, date(2026, 11, 21), 60)]
     decoder, rejected, before = Decoder(stream.wanted, stream.framing), 0, 0
     for batch in range(count // BATCH):
-        messages = [mutated(rng, rng.choice(alerts)) for _ in range(BATCH)]
+        messages = [rng.choice((mutated, mutated_inside))(rng, rng.choice(alerts)) for _ in range(BATCH)]
         decoded = decoder.decode(messages)
         assert len(decoded.columns) + len(decoded.rejected) == BATCH
         assert {one.error.reason for one in decoded.rejected} <= set(REASONS)

@@ -106,7 +106,9 @@ def error_of(registry: Registry, schema_id: int) -> DecodeError:
 
 
 def counts(registry: Registry) -> tuple[int, int, int]:
-    return registry.fetched, registry.failed, registry.refused
+    """Schemas, questions without an answer, and answers that broke a rule."""
+    told = registry.counts
+    return told["fetched"], told["failed"] + told["outage"], told["refused"]
 
 
 def test_a_schema_is_fetched_once(double: Double) -> None:
@@ -154,8 +156,7 @@ def test_redirects_elsewhere_are_refused(double: Double, target: str) -> None:
     assert error.reason == "schema_unknown"
     assert time.monotonic() - start < 2
     assert double.asked == {"/schemas/ids/7": 1}
-    assert registry.fetched == 0
-    assert registry.failed + registry.refused == 1
+    assert counts(registry) in {(0, 1, 0), (0, 0, 1)}
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:{other}/s", "http://localhost:{own}/s", "//127.0.0.2:{own}/s"])
@@ -370,7 +371,7 @@ def test_only_http_addresses_are_accepted(url: str) -> None:
         Registry(url)
 
 
-@pytest.mark.parametrize("schema_id", [-1, 1 << 32, True, 7.0, "7", "../7", None])
+@pytest.mark.parametrize("schema_id", [-1, 1 << 31, True, 7.0, "7", "../7", None])
 def test_only_integer_ids_are_asked_for(double: Double, schema_id: Any) -> None:
     registry = Registry(double.url)
     assert error_of(registry, schema_id).reason == "schema_unknown"
