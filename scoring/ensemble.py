@@ -4,7 +4,9 @@ Scores are a pure function of the model and the rows seen so far, event by event
 clock and the machine's load change no bit.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,3 +71,24 @@ class Ensemble:
         raw = np.column_stack([self.forest.anomaly(filled), self.halfspace.score_learn(filled)])
         combined, z = self.combiner.combine(np.column_stack([evidence(self.forest, raw[:, 0]), raw[:, 1]]))
         return Scores(self.ranker.rank(combined), combined, raw, z, missing)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What events have taught it, as copies: what a checkpoint keeps beside the model's id."""
+        parts: dict[str, Mapping[str, NDArray[Any]]] = {
+            "halfspace": self.halfspace.state(),
+            "combiner": self.combiner.to_arrays(),
+            "ranker": self.ranker.to_arrays(),
+        }
+        return {f"{part}.{name}": array for part, group in parts.items() for name, array in group.items()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `to_arrays` gave, of the same model. Raises `ModelError`, and then nothing has changed."""
+        parts: dict[str, dict[str, NDArray[Any]]] = {"halfspace": {}, "combiner": {}, "ranker": {}}
+        for name, array in arrays.items():
+            part, _, own = name.partition(".")
+            if part in parts:
+                parts[part][own] = array
+        combiner = Combiner.from_arrays(parts["combiner"], len(PARTS))
+        ranker = Ranker.from_arrays(parts["ranker"])
+        self.halfspace.restore(parts["halfspace"])
+        self.combiner, self.ranker = combiner, ranker

@@ -21,6 +21,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..entities import LIFETIME, Entities, grown
 from ..errors import ModelError
 from ..keyed import MAX_COUNT, KeyedState, read_array
 from .behaviour_kernel import (
@@ -56,8 +57,10 @@ _USER_BOUNDS: dict[str, tuple[float, float]] = {
 class BehaviourFeatures:
     """The behavioural features of one partition, and the state they need: at most `capacity` users of about 460 bytes.
 
-    The least recently seen user is forgotten first, and is a new one on coming back. A partition's rows depend on its
-    events and their order alone, never on how they are cut into batches. For `salt` see `KeyedState`.
+    The least recently seen user is forgotten first, and is a new one on coming back; unless whoever runs this keeps the
+    users elsewhere and admits every batch to `entities` before it is computed: then the capacity bounds memory alone.
+    A partition's rows depend on its events and their order, never on how they are cut into batches. For `salt` see
+    `KeyedState`, for `lifetime` `Entities`.
 
     >>> features = BehaviourFeatures()
     >>> numbers = np.full((4, len(NUMBERS)), np.nan)
@@ -68,9 +71,8 @@ class BehaviourFeatures:
     [1.0, 1.0, 1.0, 4.0]
     """
 
-    def __init__(self, capacity: int = 200_000, *, salt: int = 0) -> None:
-        self._slots = KeyedState(capacity, salt)
-        self._users = np.zeros(self._slots.room, USER)
+    def __init__(self, capacity: int = 200_000, *, salt: int = 0, lifetime: int = LIFETIME) -> None:
+        self.entities = Entities(capacity, USER, lifetime, salt)
         self._values = KeyedState(VALUES_CAPACITY, salt)
         self._counts = np.zeros(self._values.room, np.int64)  # events with this value
         self._totals = np.zeros(len(CATEGORIES), np.int64)  # events with any value of this category
@@ -79,23 +81,23 @@ class BehaviourFeatures:
     @property
     def capacity(self) -> int:
         """Users remembered at most."""
-        return self._slots.capacity
+        return self.entities.keys.capacity
 
     @property
     def tracked(self) -> int:
         """Users remembered now."""
-        return self._slots.tracked
+        return self.entities.keys.tracked
 
     @property
     def evicted(self) -> int:
         """Users forgotten so far."""
-        return self._slots.evicted
+        return self.entities.keys.evicted
 
     @property
     def state_bytes(self) -> int:
         """Memory of the state, bytes."""
-        arrays = (self._users, self._counts, self._totals, self._kept)
-        return self._slots.state_bytes + self._values.state_bytes + sum(array.nbytes for array in arrays)
+        arrays = (self._counts, self._totals, self._kept)
+        return self.entities.state_bytes + self._values.state_bytes + sum(array.nbytes for array in arrays)
 
     def compute(
         self,
@@ -116,19 +118,25 @@ class BehaviourFeatures:
             _contiguous(numbers, "numbers", np.float64, (n, len(NUMBERS))),
             _contiguous(categories, "categories", np.uint64, (n, len(CATEGORIES))),
         )
-        self._users = _grown(self._users, self._slots.reserve(n))
-        self._counts = _grown(self._counts, self._values.reserve(n * len(CATEGORIES)))
+        self.entities.reserve(n)
+        self._counts = grown(self._counts, self._values.reserve(n * len(CATEGORIES)))
         matrix = np.empty((n, len(FEATURES)))
         values = (self._values.slots, self._counts, self._totals, self._kept)
-        behaviour_rows(self._slots.slots, self._users, *values, *inputs, matrix)
+        behaviour_rows(self.entities.slots, self.entities.rows, *values, *inputs, matrix)
         return matrix
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The whole state as plain arrays, the least recently seen user first: equal states give equal arrays."""
-        users = self._users[self._slots.order()]
+        users = self.entities.rows[self.entities.keys.order()]
         return {
-            **self._slots.to_arrays("users_"),
+            **self.entities.keys.to_arrays("users_"),
             **{f"users_{name}": np.ascontiguousarray(users[name]) for name in _USER_BOUNDS},
+            **self.shared(),
+        }
+
+    def shared(self) -> dict[str, NDArray[Any]]:
+        """What belongs to no single user, as plain arrays: how often each value of the categories was seen."""
+        return {
             **self._values.to_arrays("values_"),
             "values_count": self._counts[self._values.order()],
             "categories_total": self._totals.copy(),
@@ -138,22 +146,29 @@ class BehaviourFeatures:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, salt: int = 0) -> Self:
         """The state saved by `to_arrays`, copied. Raises ModelError, naming the array, if anything is amiss."""
-        slots = KeyedState.from_arrays(arrays, "users_", salt)
-        values = KeyedState.from_arrays(arrays, "values_", salt)
+        keys = KeyedState.from_arrays(arrays, "users_", salt)
+        state = cls(keys.capacity, salt=salt)
+        state.restore_shared(arrays)
+        entities = state.entities
+        entities.keys, entities.rows = keys, np.zeros(keys.room, USER)
+        entities.seen, entities.changed = np.zeros(keys.room, np.int64), np.zeros(keys.room, np.bool_)
+        for name, bounds in _USER_BOUNDS.items():
+            rows = entities.rows[name][: keys.tracked]
+            rows[:] = read_array(arrays, f"users_{name}", USER[name].base, rows.shape, *bounds)
+        return state
+
+    def restore_shared(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `shared` gave, copied. Raises ModelError, naming the array, if anything is amiss."""
+        values = KeyedState.from_arrays(arrays, "values_", int(self._values.slots.salt))
         if values.capacity != VALUES_CAPACITY:
             raise ModelError(f"should be {VALUES_CAPACITY}: save the state again", where="values_capacity")
-        state = cls(slots.capacity, salt=salt)
-        state._slots, state._users = slots, np.zeros(slots.room, USER)
-        for name, bounds in _USER_BOUNDS.items():
-            rows = state._users[name][: slots.tracked]
-            rows[:] = read_array(arrays, f"users_{name}", USER[name].base, rows.shape, *bounds)
-        state._values, state._counts = values, np.zeros(values.room, np.int64)
-        state._counts[: values.tracked] = read_array(arrays, "values_count", np.int64, (values.tracked,), 0, MAX_COUNT)
-        state._totals = read_array(arrays, "categories_total", np.int64, (len(CATEGORIES),), 0, MAX_COUNT).copy()
-        state._kept = read_array(arrays, "categories_kept", np.int64, (len(CATEGORIES),), 0, VALUES_KEPT).copy()
-        if state._kept.sum() != values.tracked:
+        counts = np.zeros(values.room, np.int64)
+        counts[: values.tracked] = read_array(arrays, "values_count", np.int64, (values.tracked,), 0, MAX_COUNT)
+        totals = read_array(arrays, "categories_total", np.int64, (len(CATEGORIES),), 0, MAX_COUNT).copy()
+        kept = read_array(arrays, "categories_kept", np.int64, (len(CATEGORIES),), 0, VALUES_KEPT).copy()
+        if kept.sum() != values.tracked:
             raise ModelError(f"should add up to {values.tracked}: save the state again", where="categories_kept")
-        return state
+        self._values, self._counts, self._totals, self._kept = values, counts, totals, kept
 
 
 def _contiguous(array: NDArray[Any], name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -162,12 +177,3 @@ def _contiguous(array: NDArray[Any], name: str, dtype: DTypeLike, shape: tuple[i
         expected = f"{np.dtype(dtype)}{list(shape)}"
         raise ModelError(f"is {array.dtype}{list(array.shape)}, expected {expected}", where=name)
     return np.require(array, requirements=["C", "A", "W"])
-
-
-def _grown(rows: NDArray[Any], room: int) -> NDArray[Any]:
-    """These rows with zero ones after them, `room` in all."""
-    if len(rows) == room:
-        return rows
-    grown = np.zeros(room, rows.dtype)
-    grown[: len(rows)] = rows
-    return grown
