@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly lint types dev models bench-scoring bench-decode dist clean
+.PHONY: help demo test nightly chaos lint types dev models bench-scoring bench-decode bench-bombs fuzz kafka kafka-down dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ test: dev lint types ## Install what tests need, check style and types, run all 
 
 nightly: dev ## The tests that take too long for every commit
 	$(BIN)/python -m pytest -q -m nightly
+
+chaos: dev ## The long runs with kills, zombies and rollbacks on a real Kafka and Redis
+	$(BIN)/python -m pytest -q -m chaos
 
 lint: dev ## Style
 	$(BIN)/ruff check .
@@ -42,6 +45,18 @@ bench-scoring: dev ## Forest and half-space trees against scikit-learn and River
 bench-decode: dev ## The compiled decoder against fastavro, as ratios
 	$(BIN)/python benchmarks/decode.py
 
+bench-bombs: dev ## How fast hostile messages are refused
+	$(BIN)/python benchmarks/bombs.py
+
+fuzz: .venv/fuzz ## Fuzz the decoder (FOR=600s for longer); inputs that fail are kept in build/fuzz
+	$(BIN)/python fuzz/decode.py --for $(FOR)
+
+kafka: dev ## A real Kafka for tests, until Ctrl-C; needs Java 17 and Maven (PORT=9092, else a free one)
+	cd tests && ../$(BIN)/python -m brokers.kafka up $(if $(PORT),--port $(PORT))
+
+kafka-down: ## End the Kafka that `make kafka` runs
+	cd tests && ../$(BIN)/python -m brokers.kafka down
+
 dist: dev ## Build the wheel from what is committed
 	rm -rf build/dist && mkdir -p build/dist/source && git archive HEAD | tar -x -C build/dist/source
 	$(BIN)/python -m build --wheel --outdir build/dist build/dist/source
@@ -61,3 +76,7 @@ clean: ## Remove everything that was made
 	mkdir -p build/types/skimstream
 	for room in $(ROOMS); do ln -sfn ../../../$$room build/types/skimstream/$$room; done
 	touch $@ .venv/embedded
+
+.venv/fuzz: pyproject.toml | .venv/dev
+	$(BIN)/pip install -q -e '.[fuzz]'
+	touch $@
