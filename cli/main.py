@@ -9,6 +9,7 @@ import typer
 
 from ..schemas.errors import SkimError
 from .demo import demo
+from .dlq import dlq
 from .replay import replay
 from .run import run
 from .signals import KILLED_BY
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 for verb in (demo, run, replay, simulate, train, top, warmup):
     app.command()(verb)
+app.add_typer(dlq, name="dlq")
 
 
 def _version(wanted: bool) -> None:

@@ -19,7 +19,7 @@ import typer
 
 from ..consumer.board import key, read_nights, read_offsets, read_top
 from ..consumer.config import load_settings
-from ..consumer.deadletter import SUFFIX
+from ..consumer.letter import SUFFIX
 from ..consumer.run import connect
 from ..schemas.errors import SkimError
 from .embedded import Backlog, embedded_broker, embedded_store

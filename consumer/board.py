@@ -4,6 +4,7 @@ Keys (people read them with redis-cli), for the stream `ztf`:
     skim:{ztf}:top:2026-11-21       sorted set: object → its highest score of that night
     skim:{ztf}:details:2026-11-21   hash: object → JSON of the event behind that score
     skim:{ztf}:offsets              hash: <topic>/<partition> → next offset to read
+What the partitions have learned stands beside it: checkpoint.py.
 The braces keep all keys of a stream on one shard of a Redis Cluster, as one script needs them to be.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 
 import redis
 
+from .fence import Fence
 from .streams.base import SECONDS_A_DAY, night_name
 
 
@@ -60,12 +62,6 @@ class Board:
             resources.files(__package__ or "").joinpath("commit.lua").read_text()
         )  # re-sends itself when Redis has lost its script cache
 
-    def begin(self, partition: str, start: int) -> int:
-        """The offset to go on from; the first time ever it is set to `start`."""
-        name = key(self.stream, "offsets")
-        self.client.hsetnx(name, partition, str(start))
-        return int(str(_text(self.client.hget(name, partition))))
-
     def floor(self, night: int) -> float:
         """The lowest score worth sending. Within a night it only rises, so an old value is safe."""
         return self.floors.get(night, float("-inf"))
@@ -74,16 +70,23 @@ class Board:
         """On assignment: Redis may have gone back in time, and its lists with it."""
         self.floors.clear()
 
-    def commit(self, partition: str, first: int, following: int, rows: Sequence[Row]) -> Committed:
-        """Apply one batch that began at offset `first`: its rows and the offset `following`, in one atomic step.
+    def commit(self, partition: str, fence: Fence, following: int, rows: Sequence[Row]) -> Committed:
+        """Apply one batch that began at the fence's offset: its rows and the offset `following`, in one atomic step.
 
-        If the stored offset isn't `first`, nothing is applied: this worker is no longer the partition's owner, or Redis
-        went back in time. A lost reply makes redis-py send the call twice; the second finds `following` stored, which
-        means that the first was applied.
+        If Redis holds another offset or checkpoint of this partition, nothing is applied: this worker is no longer its
+        owner, or Redis went back in time. A lost reply makes the call be sent twice; the second finds `following`
+        stored, which means that the first was applied.
         """
         nights = sorted({row.night for row in rows})
-        keys = [key(self.stream, "offsets")]
-        arguments: list[str] = [partition, str(first), str(following), str(self.kept), str(self.seconds)]
+        keys = [key(self.stream, name) for name in ("offsets", "checkpoints", "inflight")]
+        arguments: list[str] = [
+            partition,
+            str(fence.offset),
+            fence.checkpoint,
+            str(following),
+            str(self.kept),
+            str(self.seconds),
+        ]
         for night in nights:
             name = night_name(night)
             keys += [key(self.stream, "top", name), key(self.stream, "details", name)]
@@ -92,11 +95,12 @@ class Board:
             for row in chosen:
                 arguments += [row.object, repr(row.score), row.event, row.details]
         answer: Any = self._script(keys=keys, args=arguments)
-        status, second, *floors = [_text(value) for value in answer]
+        status, second, *others = [_text(value) for value in answer]
         if status == "STALE":
             stored = int(second) if second else None
-            return Committed(applied=stored == following and following != first, stored=stored)
-        self.floors.update({n: float(floor) for n, floor in zip(nights, floors, strict=True) if floor})
+            again = stored == following and following != fence.offset and others[0] == fence.checkpoint
+            return Committed(applied=again, stored=stored)
+        self.floors.update({n: float(floor) for n, floor in zip(nights, others, strict=True) if floor})
         return Committed(applied=True, stored=following, changed=int(second))
 
 

@@ -1,21 +1,21 @@
 -- One batch of one partition onto the board: all of it or nothing (a Redis script is atomic).
 --
--- KEYS: offsets, then a pair (top, details) for every night in the batch.
--- ARGV: partition, first, next, rows kept a night, seconds to keep them,
+-- KEYS: offsets, checkpoints, inflight, then a pair (top, details) for every night in the batch.
+-- ARGV: partition, first, checkpoint as the worker knows it, next, rows kept a night, seconds to keep them,
 --       then for every night: number of rows, and for every row: object, score, event, details (JSON with "event").
--- Answer: {"STALE", stored offset} and nothing is applied, or
+-- Answer: {"STALE", stored offset, stored checkpoint} and nothing is applied, or
 --         {"APPLIED", changed rows, then for every night its floor ("" while the list isn't full)}.
 -- Scores and ids travel as text: Lua's numbers are doubles, and ZTF's candid exceeds 2^53.
 
-local stored = redis.call('HGET', KEYS[1], ARGV[1])
-if stored ~= ARGV[2] then
-  return {'STALE', stored or ''}
+local stored, checkpoint = redis.call('HGET', KEYS[1], ARGV[1]), redis.call('HGET', KEYS[2], ARGV[1])
+if stored ~= ARGV[2] or checkpoint ~= ARGV[3] then
+  return {'STALE', stored or '', checkpoint or ''}
 end
 
-local kept, seconds = tonumber(ARGV[4]), ARGV[5]
-local answer, changed, at = {'APPLIED', 0}, 0, 6
+local kept, seconds = tonumber(ARGV[5]), ARGV[6]
+local answer, changed, at = {'APPLIED', 0}, 0, 7
 
-for key = 2, #KEYS, 2 do
+for key = 4, #KEYS, 2 do
   local top, details = KEYS[key], KEYS[key + 1]
   local rows = tonumber(ARGV[at])
   at = at + 1
@@ -49,6 +49,7 @@ for key = 2, #KEYS, 2 do
   answer[#answer + 1] = floor
 end
 
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
+redis.call('HDEL', KEYS[3], ARGV[1]) -- whatever was in flight at that offset has come through
 answer[2] = changed
 return answer

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from ..schemas.decode import Choice
 from ..schemas.errors import SkimError
+from .opening import LostOffsets
 
 
 class ConfigError(SkimError):
@@ -31,7 +32,11 @@ class KafkaSettings(_Section):
 
     bootstrap: str = "127.0.0.1:9092"
     group: str = "skimstream"
+    protocol: Literal["classic", "consumer"] = "classic"  # "consumer" is KIP-848, for brokers from 4.0 on
+    member: str = ""  # a name of its own for each worker: static membership, no rebalance when it restarts
     start: Literal["earliest", "latest"] = "earliest"  # for partitions that the board has no offset of
+    # When the topic no longer has the records to go on from (retention): end with an error, or skip them and say so.
+    lost_offsets: LostOffsets = "stop"
     options: dict[str, str | int | bool] = {}  # any librdkafka key, verbatim
 
 
@@ -70,6 +75,25 @@ class BoardSettings(_Section):
     days: Annotated[float, Field(gt=0)] = 90.0
 
 
+class CheckpointSettings(_Section):
+    """How often a partition's memory is saved: so much is read again after a crash."""
+
+    seconds: Annotated[float, Field(gt=0, le=3_600)] = 10.0
+
+
+class StateSettings(_Section):
+    """Users (objects) in memory a partition; the others wait in Redis, for `lifetime` events of the partition."""
+
+    capacity: Annotated[int, Field(ge=1_000, le=50_000_000)] = 200_000
+    lifetime: Annotated[int, Field(ge=100_000)] = 5_000_000  # no shorter than the largest batch
+
+
+class WatchdogSettings(_Section):
+    """A worker that has lag and applies nothing for so long ends with an error."""
+
+    seconds: Annotated[float, Field(gt=0)] = 300.0
+
+
 class MetricsSettings(_Section):
     """Where `/metrics` is served; port 0 takes a free one."""
 
@@ -93,6 +117,16 @@ class GateSettings(_Section):
     max_bad_pixels: float = 0.0
 
 
+class HistorySettings(_Section):
+    """Where the light curves of the stream `ztf` come from: each alert's own packet, or also what is remembered.
+
+    "state" needs a topic keyed by objectId. An object takes 50 bytes a point: 1 GB for 200,000 of them (`state`).
+    """
+
+    mode: Literal["packet", "state"] = "packet"
+    points: Annotated[int, Field(ge=1, le=1_000)] = 100
+
+
 class Settings(BaseSettings):
     """All settings of one worker."""
 
@@ -101,14 +135,26 @@ class Settings(BaseSettings):
     stream: str = "ztf"
     topic: str = ""
     framing: Choice | None = None  # how the topic's records travel; the stream's own default if none
+    rekey: bool = False  # the topic is not keyed by object: repartition it first, through `<topic>.rekeyed`
+    rekey_partitions: Annotated[int, Field(ge=1, le=10_000)] | None = None  # by default as many as the topic has
     model: Path | None = None
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
     batch: BatchSettings = BatchSettings()
     board: BoardSettings = BoardSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    state: StateSettings = StateSettings()
+    watchdog: WatchdogSettings = WatchdogSettings()
     metrics: MetricsSettings = MetricsSettings()
     registry: RegistrySettings = RegistrySettings()
     gate: GateSettings = GateSettings()
+    history: HistorySettings = HistorySettings()
+
+    @model_validator(mode="after")
+    def _a_batch_fits(self) -> Self:
+        if self.state.capacity < self.batch.size:
+            raise ValueError("state.capacity must be batch.size or more: a batch's objects are in memory together")
+        return self
 
 
 def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:

@@ -5,9 +5,8 @@ Labels come from closed sets alone (streams, parts, reasons, stages), so hostile
 
 import platform
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.metadata import version
-from typing import Protocol
 from wsgiref.simple_server import WSGIServer
 
 import confluent_kafka
@@ -17,7 +16,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ..schemas.decode import Decoder
 from ..schemas.errors import REASONS, SkimError
+from .partition import Partition
+from .patience import KINDS
 
 Floats = NDArray[np.float64]
 
@@ -73,15 +75,6 @@ class ArrayHistogram(Collector):
         yield family
 
 
-class Tracked(Protocol):
-    """Something that remembers entities."""
-
-    @property
-    def tracked(self) -> int: ...
-    @property
-    def state_bytes(self) -> int: ...
-
-
 class Metrics:
     """The table. `stream` labels everything that belongs to one stream."""
 
@@ -135,7 +128,33 @@ class Metrics:
         self.redis_seconds = Histogram(
             "skim_redis_operation_duration_seconds", "Redis calls", ("operation",), buckets=STAGE_BUCKETS, registry=r
         )
-        self.redis_errors = Counter("skim_redis_errors_total", "Redis calls that failed", ("kind",), registry=r)
+        self.troubles = Counter(
+            "skim_redis_errors_total",
+            "Redis calls that failed; kind unavailable: the dead-letter topic, the registry or Kafka instead",
+            ("kind",),
+            registry=r,
+        )
+        self.paused = Gauge("skim_paused", "1 while waiting for Redis, dead letters or the registry", registry=r)
+        self.out_of_range = Counter(
+            "skim_offset_out_of_range_total", "Jumps over offsets that the topic no longer had", by_stream, registry=r
+        )
+        self.relearned = Counter(
+            "skim_relearned_messages_total",
+            "Messages read again after a restart, to learn and not to emit",
+            by_stream,
+            registry=r,
+        )
+        self.checkpoint_seconds = Histogram(
+            "skim_checkpoint_duration_seconds", "Checkpoints written", buckets=STAGE_BUCKETS, registry=r
+        )
+        self.checkpoint_age = Gauge(
+            "skim_checkpoint_age_seconds",
+            "Since the oldest checkpoint of a partition that has learned more",
+            registry=r,
+        )
+        self.checkpoint_failures = Counter(
+            "skim_checkpoint_failures_total", "Checkpoints that could not be written at once", registry=r
+        )
         self.entities = Gauge("skim_tracked_entities", "Entities remembered", registry=r)
         self.evicted = Counter("skim_evicted_entities_total", "Entities forgotten to stay under the cap", registry=r)
         self.state_bytes = Gauge("skim_state_bytes", "Memory of the remembered entities", registry=r)
@@ -161,12 +180,23 @@ class Metrics:
             by_stream,
             registry=r,
         )
+        self.lookups = Counter(
+            "skim_registry_lookups_total",
+            "Schemas asked for by id, by how it went",
+            ("stream", "event"),
+            registry=r,
+        )
+        self.lookups_told: dict[str, int] = {}
         self.missing = Counter(
             "skim_feature_missing_total", "Values imputed before scoring", ("stream", "feature"), registry=r
         )
         self.build.labels(version("skimstream"), platform.python_version(), confluent_kafka.libversion()[0]).set(1)
         for known in REASONS:  # a failure that hasn't happened yet is a zero, not a gap
             self.rejected.labels(stream, known)
+        self.relearned.labels(stream)
+        self.out_of_range.labels(stream)
+        for kind in KINDS:
+            self.troubles.labels(kind)
         for reason in unscored:
             self.unscored.labels(stream, reason)
         for outcome in ("delivered", "failed"):
@@ -181,11 +211,24 @@ class Metrics:
             self.anomalies.labels(self.stream, severity).inc(above - counted)
             counted = above
 
-    def observe_state(self, states: Iterable[Tracked]) -> None:
-        """Sum what all partitions remember."""
-        held = list(states)
-        self.entities.set(sum(state.tracked for state in held))
-        self.state_bytes.set(sum(state.state_bytes for state in held))
+    def observe_decoder(self, decoder: Decoder) -> None:
+        """Fallbacks, and what came of questions to the schema registry."""
+        self.fallbacks.labels(self.stream).set(decoder.fallbacks)
+        if decoder.registry is not None:
+            for event, count in decoder.registry.counts.items():
+                self.lookups.labels(self.stream, event).inc(count - self.lookups_told.get(event, 0))
+                self.lookups_told[event] = count
+
+    def observe_partitions(self, partitions: Collection[Partition], now: float) -> None:
+        """Sum what all partitions remember, and find the one whose checkpoint is oldest."""
+        held = [one.state.entities for one in partitions if one.state.entities is not None]
+        self.entities.set(sum(entities.keys.tracked for entities in held))
+        self.state_bytes.set(sum(one.state.state_bytes for one in partitions))
+        self.checkpoint_age.set(max((now - one.saved_at for one in partitions if one.unsaved), default=0.0))
+        for one in partitions:
+            if one.state.entities is not None:
+                self.evicted.inc(one.state.entities.keys.evicted - one.evicted_told)
+                one.evicted_told = one.state.entities.keys.evicted
 
 
 def serve(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer, threading.Thread]:

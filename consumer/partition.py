@@ -1,5 +1,6 @@
 """One partition's detector: its features' memory and its ensemble. Columns go in, scored events come out."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -8,9 +9,15 @@ import numpy as np
 from ..schemas.columns import Columns
 from ..schemas.errors import DecodeError
 from ..scoring.ensemble import PARTS, Scores
+from ..scoring.entities import Keys
+from ..scoring.errors import ModelError
 from ..scoring.explain import reasons
+from ..scoring.keyed import MAX_COUNT, read_array
 from ..scoring.model import Model
+from .batch import Batch
 from .board import Board, Row
+from .checkpoint import Begun, CheckpointError, Saved
+from .inflight import Mark, quarantined
 from .streams.base import Floats, Ints, Stream, night_name
 
 
@@ -25,15 +32,95 @@ class Featured:
 
 
 class Partition:
-    """State of one partition between two assignments. Not shared: two partitions know nothing of each other."""
+    """State of one partition between two assignments. Not shared: two partitions know nothing of each other.
 
-    def __init__(self, stream: Stream, model: Model) -> None:
+    `fence` is what Redis holds of it; `learned`, the offset up to which all is learned and, beyond the fence's offset,
+    committed. In between, `ahead` says that the memory has learned a batch whose commit is still to come.
+    """
+
+    def __init__(self, name: str, stream: Stream, model: Model, begun: Begun) -> None:
+        self.name = name
         self.stream = stream
         self.model = model
         self.model_id = model.id
         self.state = stream.open()
         self.ensemble = model.ensemble()
+        self.fence = begun.fence
+        self.learned = begun.fence.learned
+        self.ahead = False
+        self.renewed = False  # the checkpoint was another model's: the ensemble starts anew at the fence
+        self.mark = Mark.read(begun.inflight, begun.fence.offset)
+        self.marked = False  # the first batch in flight leaves a mark
+        self.quarantine = quarantined(begun.quarantine)
+        self.elsewhere = begun.fence.entities > 0  # whether Redis may know entities that aren't in memory
         self.evicted_told = 0  # how many of the forgotten entities the metrics know of
+        self.saved_at = 0.0  # when the last checkpoint was, by the worker's clock
+        self.sweep_from = 0
+
+    @property
+    def layout(self) -> str:
+        """Names what is remembered: another release may remember something else under the same name."""
+        entities = self.state.entities
+        rows = str(entities.rows.dtype.descr) if entities else ""
+        text = "\n".join((self.stream.name, *self.stream.features, rows))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def saved(self) -> Saved:
+        """What a checkpoint keeps, beside the entities."""
+        events = self.state.entities.events if self.state.entities else 0
+        shared = {f"state.{name}": array for name, array in self.state.shared().items()}
+        arrays = {**self.ensemble.to_arrays(), **shared, "events": np.array(events, np.int64)}
+        return Saved(arrays, self.model_id, self.layout)
+
+    def restore(self, saved: Saved, where: str) -> bool:
+        """Go on from a checkpoint; False if it is of another model, whose ensemble then can't be gone on with.
+
+        Raises `CheckpointError` for one of another layout, or with values that no run leads to.
+        """
+        if saved.layout != self.layout:
+            raise CheckpointError(where, "it was made by a release with other features")
+        try:
+            if self.state.entities:
+                self.state.entities.events = int(read_array(saved.arrays, "events", np.int64, (), 0, MAX_COUNT))
+            prefix = "state."
+            shared = {n.removeprefix(prefix): array for n, array in saved.arrays.items() if n.startswith(prefix)}
+            self.state.restore(shared)
+            if saved.model == self.model_id:
+                self.ensemble.restore(saved.arrays)
+        except ModelError as error:
+            raise CheckpointError(where, str(error)) from error
+        return saved.model == self.model_id
+
+    def missing(self, columns: Columns) -> Keys:
+        """Keys of a batch whose entities are perhaps in Redis, but not here."""
+        entities = self.state.entities
+        if entities is None:
+            return np.zeros(0, np.uint64)
+        self.elsewhere = self.elsewhere or entities.keys.evicted > 0
+        missing = entities.missing(self.state.keys(columns))
+        return missing if self.elsewhere else missing[:0]
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a checkpoint would hold anything new."""
+        return self.learned != self.fence.learned
+
+    def touchable(self, batch: Batch) -> list[bytes | None]:
+        """The batch's values without those in quarantine, which nothing may look at."""
+        if not self.quarantine:
+            return batch.values
+        return [
+            None if offset in self.quarantine else value
+            for offset, value in zip(batch.offsets, batch.values, strict=True)
+        ]
+
+    def verdict(self, offset: int, error: DecodeError) -> DecodeError:
+        """Why a message is dead: one in quarantine was never looked at."""
+        return DecodeError("crash", "it ended the process more than once") if offset in self.quarantine else error
+
+    def fits(self, events: int) -> bool:
+        """Whether so many events can be taken in without a checkpoint first."""
+        return self.state.entities is None or self.state.entities.fits(events)
 
     def check(self, columns: Columns) -> tuple[Columns, Ints, list[tuple[int, DecodeError]]]:
         """The records whose values can be right, where they stood, and the others with what is wrong."""
@@ -47,6 +134,8 @@ class Partition:
 
     def features(self, columns: Columns) -> Featured:
         """Features of valid records, in order; learns them."""
+        if self.state.entities is not None:
+            self.state.entities.admit(self.state.keys(columns))
         found = self.state.features(columns)
         return Featured(columns, found.rows, found.matrix, dict(found.unscored))
 

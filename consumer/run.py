@@ -4,6 +4,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,25 +16,34 @@ from prometheus_client import CollectorRegistry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
+from ..schemas.columns import Wanted
 from ..schemas.decode import Decoder
 from ..schemas.errors import SkimError
 from ..schemas.gather import gather
 from ..schemas.registry import Registry
 from ..scoring.model import Model
 from .board import Board
+from .checkpoint import Begun
 from .config import Settings
-from .deadletter import DeadLetters
+from .deadletter import DeadLetters, provide
+from .fence import NEW, Fence
+from .internal import ensure, rekeyed
 from .metrics import Metrics, serve
 from .partition import Partition
+from .rekey import Rekey, RekeyedDecoder, beside, key_only
 from .source import Source
 from .streams.base import Stream
 from .streams.registry import stream_of
-from .worker import Tally, Worker
+from .tally import Tally
+from .watchdog import Watchdog
+from .worker import Worker
 
 log = logging.getLogger(__name__)
 
-# A Redis that restarts is back within seconds: retried after 0.1, 0.2, 0.4 … 2 s, about ten seconds in all.
+# At the start: retried after 0.1, 0.2, 0.4 … 2 s, about ten seconds in all. Later the worker itself waits, polling on.
 REDIS_RETRIES = 8
+# A connection that has gone away while idle costs one retry, and no pause.
+RUNNING_RETRIES = 1
 
 
 class RedisUnavailable(SkimError):
@@ -53,18 +63,27 @@ class Report:
 
 
 def connect(settings: Settings, retries: int = REDIS_RETRIES) -> redis.Redis:
-    """A client that retries with jitter. Raises `RedisUnavailable` if nothing answers."""
-    client = redis.Redis.from_url(
-        settings.redis.url.get_secret_value(),
-        socket_timeout=settings.redis.timeout,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), retries),
-        retry_on_error=[redis.BusyLoadingError, redis.ConnectionError, redis.TimeoutError],
-    )
+    """A client, once Redis answers. Raises `RedisUnavailable` if nothing does, having retried with jitter."""
+
+    def client(retries: int) -> redis.Redis:
+        return redis.Redis.from_url(
+            settings.redis.url.get_secret_value(),
+            socket_timeout=settings.redis.timeout,
+            retry=Retry(ExponentialWithJitterBackoff(base=0.1, cap=2.0), retries),
+            retry_on_error=[redis.BusyLoadingError, redis.ConnectionError, redis.TimeoutError],
+        )
+
     try:
-        client.ping()
+        with client(retries) as patient:
+            patient.ping()
+            policy = dict(patient.info("memory")).get("maxmemory_policy", "noeviction")
     except redis.RedisError as error:
         raise RedisUnavailable(str(error)) from error
-    return client
+    if policy != "noeviction":
+        log.warning(
+            "Redis may drop what partitions learned: set maxmemory-policy to noeviction", extra={"policy": policy}
+        )
+    return client(RUNNING_RETRIES)
 
 
 def kafka_options(settings: Settings) -> Mapping[str, Any]:
@@ -78,6 +97,13 @@ def kafka_options(settings: Settings) -> Mapping[str, Any]:
         "error_cb": BrokerLog(),
         **settings.kafka.options,
     }
+
+
+def group_options(settings: Settings) -> dict[str, Any]:
+    """librdkafka's options of the consumer group; those the user gives himself win."""
+    kafka = settings.kafka
+    member = {"group.instance.id": kafka.member} if kafka.member else {}
+    return {"group.id": kafka.group, "group.protocol": kafka.protocol, **member, **kafka.options}
 
 
 class BrokerLog:
@@ -98,19 +124,44 @@ class BrokerLog:
 
 def configured_stream(settings: Settings) -> Stream:
     """The stream with its settings."""
+    state, history = settings.state, settings.history
     if settings.stream == "ztf":
         from .streams.ztf import Gate, Ztf
 
-        return Ztf(Gate(**settings.gate.model_dump()))
+        gate = Gate(**settings.gate.model_dump())
+        return Ztf(gate, history.mode, state.capacity, state.lifetime, history.points)
+    if settings.stream == "behaviour":
+        from .streams.behaviour import Behaviour
+
+        return Behaviour(state.capacity, state.lifetime)
     return stream_of(settings.stream)
 
 
-def decoder_of(settings: Settings, stream: Stream) -> Decoder:
-    """The decoder of the topic's framing."""
+def decoder_of(
+    settings: Settings, stream: Stream, wanted: Wanted | None = None, make: type[Decoder] = Decoder
+) -> Decoder:
+    """The decoder of the topic's framing; it reads `wanted`, or all that the stream wants."""
     framing = settings.framing or stream.framing
     where = settings.registry
-    registry = Registry(where.url, where.folder, where.cache) if where.url or where.folder else None
-    return Decoder(stream.wanted, framing, stream.schema() if framing == "plain" else None, registry)
+    registry = Registry(where.url, where.folder, where.cache, patient=True) if where.url or where.folder else None
+    return make(wanted or stream.wanted, framing, stream.schema() if framing == "plain" else None, registry)
+
+
+def rekey_of(settings: Settings, stream: Stream) -> Rekey:
+    """The stage that repartitions the topic. Raises `InternalTopicError`."""
+    options, topic = kafka_options(settings), settings.topic or stream.name
+    group = {**options, **group_options(settings)}
+    return Rekey(
+        topic,
+        ensure(options, topic, settings.rekey_partitions),
+        decoder_of(settings, stream, key_only(stream.wanted, stream.key_field)),
+        stream.key_field,
+        {**group, "group.id": f"{group['group.id']}.rekey"},
+        options,
+        settings.kafka.start,
+        settings.kafka.lost_offsets,
+        settings.kafka.member,
+    )
 
 
 def warm_up(stream: Stream, model: Model) -> None:
@@ -118,7 +169,7 @@ def warm_up(stream: Stream, model: Model) -> None:
     empty = io.BytesIO()
     fastavro.writer(empty, {"type": "record", "name": "empty", "fields": []}, [{}])
     Decoder(stream.wanted).decode([empty.getvalue()])
-    partition = Partition(stream, model)
+    partition = Partition("", stream, model, Begun(Fence(0, f"0:{NEW}:0"), "", ""))
     columns = gather([{}, {}], stream.wanted)  # two rows: numba compiles anew for the layout of fewer
     partition.check(columns)
     partition.features(columns)
@@ -131,11 +182,12 @@ def run(
     model: Model,
     stopping: Callable[[], bool],
     ready: Callable[[int, str | None], None] = lambda port, problem: None,
+    make: type[Worker] = Worker,
 ) -> Report:
     """Run one worker until `stopping()`.
 
     `ready(port, problem)` is called when `/metrics` is up and the topic subscribed; `problem` says why there is nothing
-    to read yet, if so.
+    to read yet, if so. `make` is the kind of worker.
 
     Raises `SkimError` for what a person has to mend.
     """
@@ -147,14 +199,30 @@ def run(
     options = kafka_options(settings)
     warm_up(stream, model)
     board = Board(client, settings.board.name or stream.name, settings.board.kept, settings.board.days)
-    decoder = decoder_of(settings, stream)
-    worker = Worker(stream, model, board, DeadLetters(options), metrics, decoder)
+    decoder = decoder_of(settings, stream, make=RekeyedDecoder if settings.rekey else Decoder)
+    worker = make(
+        stream,
+        model,
+        board,
+        DeadLetters(options),
+        metrics,
+        decoder,
+        checkpoint_seconds=settings.checkpoint.seconds,
+        lost_offsets=settings.kafka.lost_offsets,
+        watchdog=Watchdog(settings.watchdog.seconds),
+    )
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     try:
-        group = {**options, "group.id": settings.kafka.group}
+        group, start = {**options, **group_options(settings)}, settings.kafka.start
         keyed = decoder.framing in ("auto", "key")
-        with Source(topic, group, settings.kafka.start, worker.begin, worker.dropped, keyed) as source:
+        with ExitStack() as stack:
+            if settings.rekey:
+                stopping = stack.enter_context(beside(rekey_of(settings, stream), stopping))
+                # What the stage has copied is to be read, whenever it began; aborted copies are not.
+                topic, start, group["isolation.level"] = rekeyed(topic), "earliest", "read_committed"
+            source = stack.enter_context(Source(topic, group, start, worker.dropped, keyed))
             ready(server.server_port, source.problem())
+            provide(options, topic)
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
             worker.run(source, stopping, settings.batch.size, settings.batch.seconds)
     except redis.RedisError as error:

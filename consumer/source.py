@@ -1,16 +1,23 @@
-"""The source: a Kafka topic as batches, one a partition, in offset order. Where to go on is told from outside."""
+"""The source: a Kafka topic as batches, one a partition, in offset order. Where to go on is told from outside.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+Partitions that come are not read until they are opened: callbacks of a rebalance only take note, so that nothing slow
+(Redis, recovery) ever happens inside one. While paused, the consumer is polled on, and so keeps its place in the group.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ..schemas.decode import Headers
 from ..schemas.errors import SkimError
+from .batch import Batch, headers_of
+from .patience import Unavailable
 
 Start = Literal["earliest", "latest"]
 WATERMARK_SECONDS = 10.0
+# While paused, Kafka is polled this often.
+IDLE_SECONDS = 0.1
 
 # Errors that mean "not now": brokers restart, tonight's topic isn't there yet. librdkafka retries by itself.
 PASSING = frozenset(
@@ -29,56 +36,28 @@ PASSING = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
+OUT_OF_RANGE = frozenset(
+    {
+        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - what librdkafka makes of it under auto.offset.reset=error
+        KafkaError.OFFSET_OUT_OF_RANGE,
+    }
+)
 
 
 class SourceError(SkimError):
     """Kafka refuses to go on, and waiting won't help."""
 
     def __init__(self, topic: str, error: KafkaError) -> None:
-        hint = (
-            "; the offset stored in Redis is no longer in the topic (retention removed it): events are lost. "
-            "Delete the partition's field in skim:{stream}:offsets to go on from the configured start"
-            if error.code() == KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
-            else ""
-        )
-        super().__init__(f"topic {topic}: {error.str()}{hint}")
+        super().__init__(f"topic {topic}: {error.str()}")
         self.topic = topic
         self.code = error.code()
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Consecutive messages of one partition. `first` is where the reader stood before, `following` where it stands now.
-
-    Both may differ from the messages' own offsets by gaps (compaction, transaction markers). timestamps: Kafka's, ms.
-    """
-
-    topic: str
-    partition: int
-    first: int
-    following: int
-    offsets: list[int]
-    values: list[bytes | None]
-    timestamps: list[int]
-    keys: list[bytes | None] | None = None
-    headers: list[Headers | None] | None = None
-
-    @property
-    def name(self) -> str:
-        """`<topic>/<partition>`, as the board knows it."""
-        return partition_name(self.topic, self.partition)
-
-
-def partition_name(topic: str, partition: int) -> str:
-    """`<topic>/<partition>`."""
-    return f"{topic}/{partition}"
 
 
 class Source:
     """A consumer of one topic in one group; use as a context manager.
 
-    begin(name, start) is called for each partition on assignment and answers the offset to read from; `start` is the
-    topic's first (or next) offset, as configured. dropped(name) is called when a partition goes to another worker.
+    `dropped(partition, lost)` is called when a partition goes to another worker; if it isn't lost already, there is
+    time for a last word about it. `keyed`: batches bring all keys and headers along.
     """
 
     def __init__(
@@ -86,31 +65,19 @@ class Source:
         topic: str,
         options: Mapping[str, Any],
         start: Start,
-        begin: Callable[[str, int], int],
-        dropped: Callable[[str, bool], None],
+        dropped: Callable[[int, bool], None],
         keyed: bool = False,
     ) -> None:
         self.topic = topic
         self.start = start
-        self.begin = begin
         self.dropped = dropped
-        self.keyed = keyed  # batches bring keys and headers along
-        self.positions: dict[int, int] = {}
-        self.consumer = Consumer(
-            {
-                "partition.assignment.strategy": "cooperative-sticky",
-                # Offsets live in Redis beside the results; Kafka gets a copy for lag tools only.
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                # An offset that retention has removed is an error to be heard of, never a silent jump.
-                "auto.offset.reset": "error",
-                # A dead worker's partitions move after ten seconds; librdkafka's own default is 45.
-                "session.timeout.ms": 10_000,
-                # 64 MB a partition by default; a batch needs far less, and memory should be ours to bound.
-                "queued.max.messages.kbytes": 16_384,
-                **options,
-            }
-        )
+        self.keyed = keyed
+        self.positions: dict[int, int] = {}  # of the partitions that are open
+        self.waiting: set[int] = set()  # those that came and aren't open yet
+        self.astray: set[int] = set()  # those whose position the topic no longer has
+        self.fresh: dict[int, int] = {}  # nothing of them was consumed since they were opened; see `_doubts`
+        self.ends: dict[int, int] = {}  # up to where there was nothing left: a transaction's last marker is no message
+        self.consumer = Consumer(_options(options))
 
     def __enter__(self) -> "Source":
         self.consumer.subscribe([self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
@@ -130,25 +97,70 @@ class Source:
     def batches(self, size: int, seconds: float) -> list[Batch]:
         """Up to `size` messages that came within `seconds`, one batch a partition. Raises `SourceError`."""
         by_partition: dict[int, list[Message]] = {}
+        firsts: dict[int, int] = {}
         for message in self.consumer.consume(size, seconds):
-            error = message.error()
+            error, partition = message.error(), cast(int, message.partition())
             if error is None:
-                by_partition.setdefault(message.partition() or 0, []).append(message)
+                by_partition.setdefault(partition, []).append(message)
+                firsts.setdefault(partition, cast(int, message.offset()))
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                self.ends[partition] = cast(int, message.offset())
+                firsts.setdefault(partition, self.ends[partition])
+            elif error.code() in OUT_OF_RANGE:
+                if partition in self.positions:
+                    self.astray.add(partition)
             elif error.code() not in PASSING:
                 raise SourceError(self.topic, error)
+        doubtful = [partition for partition, first in firsts.items() if self._doubts(partition, first)]
+        for partition in doubtful:
+            by_partition.pop(partition, None)
         return [self._batch(p, messages) for p, messages in by_partition.items() if p in self.positions]
 
-    def seek(self, partition: int, offset: int) -> None:
-        """Read on from `offset`."""
-        self.consumer.seek(TopicPartition(self.topic, partition, offset))
+    def idle(self, seconds: float) -> None:
+        """Let time pass without reading anything, but stay in the group: partitions may come and go meanwhile."""
+        self._pause(self.positions)
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.batches(1, min(left, IDLE_SECONDS))  # paused: gives nothing, serves rebalances
+
+    def go_on(self) -> None:
+        """Read again after `idle`."""
+        for partition, position in list(self.positions.items()):
+            self.open(partition, position)
+
+    def range(self, partition: int) -> tuple[int, int]:
+        """The first offset that the topic still has, and the next one that it will give out.
+
+        Raises `Unavailable` while no broker answers, `SourceError` if waiting won't help.
+        """
+        try:
+            marks = self.consumer.get_watermark_offsets(
+                TopicPartition(self.topic, partition), timeout=WATERMARK_SECONDS
+            )
+        except KafkaException as error:
+            if error.args[0].code() in PASSING:
+                raise Unavailable(f"topic {self.topic}: {error.args[0].str()}") from error
+            raise SourceError(self.topic, error.args[0]) from error
+        return marks[0], marks[1]
+
+    def open(self, partition: int, offset: int) -> None:
+        """Read a partition from `offset` on, whether it just came or is open already."""
+        self.waiting.discard(partition)
+        self.astray.discard(partition)
+        place = TopicPartition(self.topic, partition, offset)
+        # Resumed first, see `_doubts`. And not `seek`: that waits for a fetch which may not have begun.
+        self.consumer.resume([place])
+        self.consumer.incremental_unassign([place])
+        self.consumer.incremental_assign([place])
+        self.ends.pop(partition, None)
+        self.fresh[partition] = offset
         self.positions[partition] = offset
 
-    def beginning(self, batch: Batch) -> int:
-        """Where a partition begins that the board knows nothing of (any more), as configured."""
-        if self.start == "latest":
-            return batch.first
-        low, _ = self._watermarks(self.consumer, TopicPartition(batch.topic, batch.partition))
-        return low
+    def close(self, partition: int) -> None:
+        """Read no more of it, until it is opened again."""
+        self._pause([partition])
+        self.positions.pop(partition, None)
+        self.waiting.add(partition)
 
     def commit(self, positions: Mapping[int, int]) -> None:
         """Tell Kafka how far we are: for lag tools only, never read back. Failure is harmless."""
@@ -162,12 +174,30 @@ class Source:
         for partition, position in self.positions.items():
             marks = self.consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
             if marks and marks[1] >= 0:
-                lags[partition] = max(0, marks[1] - position)
+                lags[partition] = max(0, marks[1] - max(position, self.ends.get(partition, 0)))
         return lags
 
+    def _doubts(self, partition: int, first: int) -> bool:
+        """Whether the first that comes of a partition may not be what comes next; then it is read again.
+
+        What librdkafka (2.16) has fetched of a partition, and nothing of it is consumed yet, it may drop without a word
+        when that one is resumed, or others are opened; what comes next then begins after a gap. A gap may also be a
+        true one (a transaction's marker, compaction): then the second reading begins where the first did.
+        """
+        if partition not in self.fresh or partition not in self.positions:
+            return False
+        position = self.positions[partition]
+        if first in (position, self.fresh[partition]):
+            return False
+        self.open(partition, position)
+        self.fresh[partition] = first
+        return True
+
     def _batch(self, partition: int, messages: list[Message]) -> Batch:
+        first = self.positions[partition]
         offsets = [message.offset() or 0 for message in messages]
-        first, following = self.positions[partition], offsets[-1] + 1
+        following = offsets[-1] + 1
+        self.fresh.pop(partition, None)
         self.positions[partition] = following
         return Batch(
             self.topic,
@@ -178,24 +208,18 @@ class Source:
             [message.value() for message in messages],
             [message.timestamp()[1] for message in messages],
             [message.key() for message in messages] if self.keyed else None,
-            cast(list[Headers | None], [message.headers() for message in messages]) if self.keyed else None,
+            [headers_of(message) for message in messages] if self.keyed else None,
+            messages,
         )
 
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        for one in partitions:
-            low, high = self._watermarks(consumer, one)
-            name = partition_name(self.topic, one.partition)
-            one.offset = self.begin(name, low if self.start == "earliest" else high)
-            self.positions[one.partition] = one.offset
-        consumer.incremental_assign(partitions)
+    def _pause(self, partitions: Iterable[int]) -> None:
+        self.consumer.pause([TopicPartition(self.topic, partition) for partition in partitions])
 
-    def _watermarks(self, consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-        """The first offset that the topic still has, and the next one that it will give out."""
-        try:
-            marks = consumer.get_watermark_offsets(partition, timeout=WATERMARK_SECONDS)
-        except KafkaException as error:
-            raise SourceError(self.topic, error.args[0]) from error
-        return marks[0], marks[1]
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Somewhere, as long as nothing comes from there: `open` will say where.
+        consumer.incremental_assign([TopicPartition(one.topic, one.partition, OFFSET_END) for one in partitions])
+        consumer.pause(partitions)
+        self.waiting.update(one.partition for one in partitions)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._drop(partitions, lost=False)
@@ -206,5 +230,30 @@ class Source:
 
     def _drop(self, partitions: list[TopicPartition], lost: bool) -> None:
         for one in partitions:
+            self.waiting.discard(one.partition)
+            self.astray.discard(one.partition)
             self.positions.pop(one.partition, None)
-            self.dropped(partition_name(self.topic, one.partition), lost)
+            self.dropped(one.partition, lost)
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """librdkafka's options: ours, then the user's own, which win."""
+    classic = {
+        "partition.assignment.strategy": "cooperative-sticky",
+        # A dead worker's partitions move after ten seconds; librdkafka's own default is 45.
+        "session.timeout.ms": 10_000,
+    }
+    return {
+        # KIP-848's broker chooses both.
+        **(classic if given.get("group.protocol", "classic") == "classic" else {}),
+        # Offsets live in Redis beside the results; Kafka gets a copy for lag tools only.
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # An offset that retention has removed is an error to be heard of, never a silent jump.
+        "auto.offset.reset": "error",
+        # The end of a partition is told, since markers of transactions may stand after its last message.
+        "enable.partition.eof": True,
+        # 64 MB a partition by default; a batch needs far less, and memory should be ours to bound.
+        "queued.max.messages.kbytes": 16_384,
+        **given,
+    }

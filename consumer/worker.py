@@ -2,32 +2,47 @@
 
 The commit order; nothing else ever writes:
     1. dead letters are sent, and their delivery is confirmed;
-    2. one Lua call puts the batch's rows and its offset on the board, or nothing if the offset isn't ours any more;
-    3. (checkpoints of the partitions' state will stand here)
+    2. one Lua call puts the batch's rows and its offset on the board, or nothing if the fence isn't ours any more;
+    3. from time to time a checkpoint: what the partition has learned, and the offset that this reflects;
     4. Kafka hears the offset, for lag tools only; it is never read back.
+On assignment the last checkpoint is restored, and what lies between it and the fence is learned again, not emitted.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import redis
 
+from ..schemas.columns import Columns
 from ..schemas.decode import Decoder
-from ..schemas.errors import DecodeError
+from ..schemas.errors import DecodeError, SkimError
+from ..schemas.registry import RegistryUnavailable
+from ..scoring.ensemble import Scores
 from ..scoring.model import Model
-from .board import Board
+from .batch import Batch, partition_name
+from .board import Board, Row
+from .checkpoint import Checkpoints
 from .deadletter import DeadLetterError
+from .fence import Stale
+from .inflight import Inflight, Mark
+from .letter import Letter
+from .memory import Memory
 from .metrics import Metrics
-from .partition import Partition
-from .source import Batch
-from .streams.base import Stream
+from .opening import LostOffsets, settle
+from .partition import Featured, Partition
+from .patience import Interrupted, Patience, Unavailable
+from .source import Start
+from .streams.base import Ints, Stream
+from .tally import Tally
+from .watchdog import Watchdog
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 # Lag, memory and Kafka's copy of the offsets are told this often.
 REPORT_SECONDS = 1.0
@@ -36,9 +51,17 @@ REPORT_SECONDS = 1.0
 class Batches(Protocol):
     """What a worker needs of a source."""
 
+    topic: str
+    start: Start
+    waiting: set[int]  # partitions that came, and are to be opened
+    astray: set[int]  # open ones whose position the topic no longer has
+
     def batches(self, size: int, seconds: float) -> list[Batch]: ...
-    def seek(self, partition: int, offset: int) -> None: ...
-    def beginning(self, batch: Batch) -> int: ...
+    def range(self, partition: int) -> tuple[int, int]: ...
+    def open(self, partition: int, offset: int) -> None: ...
+    def close(self, partition: int) -> None: ...
+    def idle(self, seconds: float) -> None: ...
+    def go_on(self) -> None: ...
     def commit(self, positions: Mapping[int, int]) -> None: ...
     def lag(self) -> dict[int, int]: ...
 
@@ -46,29 +69,26 @@ class Batches(Protocol):
 class Letters(Protocol):
     """What a worker needs of the dead letters."""
 
-    def send(
-        self, topic: str, partition: int, offset: int, timestamp: int, value: bytes | None, error: DecodeError
-    ) -> None: ...
+    def send(self, letter: Letter) -> None: ...
     def confirm(self) -> None: ...
 
 
-@dataclass
-class Tally:
-    """What became of every message: consumed = scored + all unscored + all dead."""
+@dataclass(slots=True)
+class Work:
+    """A batch, decoded: its good records, which messages they are, and the messages that are dead, in order."""
 
-    consumed: int = 0
-    scored: int = 0
-    unscored: dict[str, int] = field(default_factory=dict)
-    dead: dict[str, int] = field(default_factory=dict)
-
-    def add(self, group: dict[str, int], reason: str, count: int = 1) -> None:
-        """Count `count` more of one reason."""
-        if count:
-            group[reason] = group.get(reason, 0) + count
+    batch: Batch
+    columns: Columns
+    index: Ints
+    dead: list[tuple[int, DecodeError]]
+    buried: bool = False
 
 
 class Worker:
-    """Runs one stream. `clock` is for metrics alone; no score depends on it."""
+    """Runs one stream. `clock` is for metrics and the time between checkpoints; no score depends on it.
+
+    `reached(point)` is called after each step of the commit order, for tests that end the process there.
+    """
 
     def __init__(
         self,
@@ -79,6 +99,10 @@ class Worker:
         metrics: Metrics,
         decoder: Decoder,
         clock: Callable[[], float] = time.time,
+        checkpoint_seconds: float = 10.0,
+        lost_offsets: LostOffsets = "stop",
+        watchdog: Watchdog | None = None,
+        reached: Callable[[str], None] = lambda point: None,
     ) -> None:
         model.require(stream.features)
         self.stream = stream
@@ -86,163 +110,345 @@ class Worker:
         self.board = board
         self.letters = letters
         self.metrics = metrics
-        self.clock = clock
         self.decoder = decoder
-        self.partitions: dict[str, Partition] = {}
+        self.clock = clock
+        self.checkpoint_seconds = checkpoint_seconds
+        self.lost_offsets: LostOffsets = lost_offsets
+        self.watchdog = watchdog or Watchdog()
+        self.reached = reached
+        self.checkpoints = Checkpoints(board.client, board.stream)
+        self.inflight = Inflight(board.client, board.stream)
+        self.memory = Memory(self.checkpoints, clock)
+        self.patience: Patience | None = None
+        self.stopping: Callable[[], bool] = lambda: False
+        self.partitions: dict[int, Partition] = {}
         self.tally = Tally()
+        self.relearned = 0
+        self.crashed = False
         self.applied: dict[int, int] = {}  # told to Kafka again and again: a commit may fail in a rebalance
         self.read_until = 0.0  # when the last message read was produced, seconds since the epoch
 
-    def begin(self, name: str, start: int) -> int:
-        """A partition is ours: where it goes on, from the board. Called by the source on assignment."""
-        self.board.forget_floors()
-        self.partitions[name] = Partition(self.stream, self.model)
-        self.metrics.rebalances.labels("assigned").inc()
-        self.metrics.partitions.set(len(self.partitions))
-        offset = self.board.begin(name, start)
-        log.info("assigned", extra={"partition": name, "offset": offset})
-        return offset
-
-    def dropped(self, name: str, lost: bool) -> None:
-        """A partition went to another worker; between batches, so there is nothing to finish."""
-        self.partitions.pop(name, None)
-        self.applied.pop(int(name.rpartition("/")[2]), None)
-        self.metrics.rebalances.labels("lost" if lost else "revoked").inc()
-        self.metrics.partitions.set(len(self.partitions))
-        log.info("lost" if lost else "revoked", extra={"partition": name})
-
     def run(self, source: Batches, stopping: Callable[[], bool], size: int = 500, seconds: float = 0.1) -> None:
-        """Take batches until `stopping()`; it is asked between batches, so a batch is never left half done."""
+        """Take batches until `stopping()`; it is asked between batches, and in outages."""
+        self.stopping = stopping
+        try:
+            self._run(source, size, seconds)
+        except SkimError:
+            raise
+        except BaseException:
+            self.crashed = True  # the mark of what was in flight must stay, as if the process had been killed
+            raise
+
+    def _run(self, source: Batches, size: int, seconds: float) -> None:
+        self.patience = Patience(source.idle, self._trouble, lambda: self._over(source))
         reported = 0.0
-        while not stopping():
-            for batch in source.batches(size, seconds):
-                if self.process(batch):
-                    self.applied[batch.partition] = batch.following
-                else:
-                    self.restart(source, batch)
+        while not self.stopping():
+            try:
+                for number in sorted(source.waiting | source.astray):
+                    with self._fenced(source, number):
+                        self.open(source, number)
+                for batch in source.batches(size, seconds):
+                    with self._fenced(source, batch.partition):
+                        self.take(batch)
+                for number, partition in list(self.partitions.items()):
+                    with self._fenced(source, number):
+                        self.save_if_due(partition)
+            except Interrupted as reason:
+                log.warning("left undone", extra={"reason": str(reason)})
             if self.clock() - reported >= REPORT_SECONDS:
                 reported = self.clock()
                 self.report(source)
+                self.verify(source)
                 source.commit(self.applied)
+                self.reached("told")
         source.commit(self.applied)
 
-    def process(self, batch: Batch) -> bool:
-        """One batch through all stages. False if the fence refused it: nothing of it was applied."""
-        partition, metrics, stream = self.partitions[batch.name], self.metrics, self.stream.name
-        tally = Tally(consumed=len(batch.values))
+    def open(self, source: Batches, number: int) -> None:
+        """A partition is ours: restore what it has learned, and read on from there."""
+        name = partition_name(source.topic, number)
 
-        with self._stage("decode"):
-            decoded = self.decoder.decode(batch.values, batch.keys, batch.headers)
-            columns, kept, faults = partition.check(decoded.columns)
-            dead = [(one.index, one.error) for one in decoded.rejected]
-            dead += [(int(decoded.index[row]), error) for row, error in faults]
-            index = decoded.index[kept]
-        with self._stage("features"):
-            featured = partition.features(columns)
-        with self._stage("score"):
-            scores = partition.score(featured)
-            rows = partition.rows(featured, scores, self.board)
-        warming = int(np.isnan(scores.score).sum())
-        with self._stage("commit"):
-            self._bury(batch, sorted(dead, key=lambda one: one[0]), tally)
-            with self._redis("commit"):
-                committed = self.board.commit(batch.name, batch.first, batch.following, rows)
-        if not committed.applied:
-            metrics.stale.inc()
-            log.warning("stale", extra={"partition": batch.name, "offset": batch.first, "stored": committed.stored})
-            return False
+        def awaited() -> bool:
+            return number in source.waiting or number in source.astray
 
-        tally.scored = len(scores.score) - warming
-        for reason, count in {**featured.unscored, "warming": warming}.items():
-            tally.add(tally.unscored, reason, count)
-        self._count(tally)
-        metrics.consumed_bytes.labels(stream).inc(sum(map(len, filter(None, batch.values))))
-        metrics.batch.observe(tally.consumed)
-        metrics.observe_scores(scores.score)
-        for feature in np.flatnonzero(scores.missing.any(axis=0)):
-            name = self.stream.features[feature]
-            metrics.missing.labels(stream, name).inc(int(scores.missing[:, feature].sum()))
-        metrics.board_changes.labels(stream).inc(committed.changed)
-        metrics.applied.labels(stream).set(self.clock())
-        self.read_until = batch.timestamps[-1] / 1000.0
-        metrics.latency.observe(self.clock() - np.array(batch.timestamps)[index] / 1000.0, stream)
-        return True
+        def restored() -> Partition:
+            low, high = source.range(number)
+            with self._redis("begin"):
+                begun = self.checkpoints.begin(name, low if source.start == "earliest" else high)
+                partition = Partition(name, self.stream, self.model, begun)
+                self.memory.restore(partition)
+                if settle(partition, low, high, self.lost_offsets, self.board):
+                    self.metrics.out_of_range.labels(self.stream.name).inc()
+                    self.memory.save(partition)
+            return partition
 
-    def restart(self, source: Batches, batch: Batch) -> None:
-        """After a refused batch: the partition's memory has learned what wasn't applied, so begin anew at the fence.
+        partition = self._insist(restored, awaited)
+        self.board.forget_floors()  # Redis may have gone back in time, and its lists with it
+        self.partitions[number] = partition
+        source.open(number, partition.learned)
+        self.metrics.rebalances.labels("assigned").inc()
+        self.metrics.partitions.set(len(self.partitions))
+        log.info(
+            "assigned",
+            extra={"partition": name, "offset": partition.fence.offset, "learned": partition.learned},
+        )
+        self.reached("opened")
 
-        If Redis has come back empty, there is no fence: the topic is read from its beginning, as the board lost it all.
-        """
-        source.seek(batch.partition, self.begin(batch.name, source.beginning(batch)))
+    def dropped(self, number: int, lost: bool) -> None:
+        """A partition goes to another worker. If it isn't lost yet, what it has learned is saved for the next owner."""
+        partition = self.partitions.pop(number, None)
+        self.applied.pop(number, None)
+        self.metrics.rebalances.labels("lost" if lost else "revoked").inc()
+        self.metrics.partitions.set(len(self.partitions))
+        if partition is None:
+            return
+        log.info("lost" if lost else "revoked", extra={"partition": partition.name})
+        if lost or partition.ahead or self.crashed:
+            return
+        try:
+            if partition.unsaved:
+                self.memory.save(partition)
+            self.inflight.clear(partition.name)
+        except (redis.RedisError, Stale) as error:  # the next owner then learns it again
+            log.warning("no last checkpoint", extra={"partition": partition.name, "reason": str(error)})
+
+    def take(self, batch: Batch) -> None:
+        """A batch as it comes from the source: up to the fence it is learned, from there on it is processed."""
+        partition = self.partitions.get(batch.partition)
+        if partition is None or batch.first != partition.learned:
+            return  # the partition went away, or began anew elsewhere, while this waited
+        known, new = batch.split(partition.fence.offset)
+        if known.following > known.first:
+            self.relearn(partition, known)
+        if new.following == new.first:
+            return
+        if partition.mark.suspicious:
+            for one in new.singles():
+                self._mark_alone(partition, one)
+                self.process(partition, one)
+            partition.mark = Mark(new.following)
+        else:
+            if not partition.marked:
+                self._mark_batch(partition, new)
+            self.process(partition, new)
+
+    def process(self, partition: Partition, batch: Batch) -> None:
+        """One batch through all stages, onto the board. Raises `Stale` if the fence refuses it: nothing was applied."""
+        work = self.prepare(partition, batch)
+        featured, scores = self.learn(partition, work)
+        rows = partition.rows(featured, scores, self.board)
+        self.reached("learned")
+        changed = self._insist(lambda: self._commit(partition, work, rows), self._owned(partition))
+        partition.fence = partition.fence._replace(offset=batch.following)
+        partition.learned, partition.ahead = batch.following, False
+        self.applied[batch.partition] = batch.following
+        self._count(work, featured, scores, changed)
+
+    def relearn(self, partition: Partition, batch: Batch) -> None:
+        """Records that are on the board already: what they teach, and nothing else."""
+        work = self.prepare(partition, batch)
+        self.learn(partition, work)
+        partition.learned, partition.ahead = batch.following, False
+        self.relearned += len(batch.values)
+        self.metrics.relearned.labels(self.stream.name).inc(len(batch.values))
+        if partition.renewed and partition.learned == partition.fence.offset:
+            self._renew(partition)
+        self.reached("relearned")
+
+    def save(self, partition: Partition) -> None:
+        """A checkpoint now."""
+
+        def saved() -> None:
+            with (
+                self.metrics.checkpoint_seconds.time(),
+                self._redis("checkpoint"),
+                self.metrics.checkpoint_failures.count_exceptions(redis.RedisError),
+            ):
+                self.memory.save(partition)
+
+        self._insist(saved, self._owned(partition))
+        self.reached("saved")
+
+    def save_if_due(self, partition: Partition) -> None:
+        """A checkpoint from time to time, if there is anything new."""
+        if partition.renewed and partition.learned == partition.fence.offset:
+            self._renew(partition)
+        if partition.unsaved and self.clock() - partition.saved_at >= self.checkpoint_seconds:
+            self.save(partition)
 
     def report(self, source: Batches) -> None:
-        """Lag and memory, from time to time."""
-        lags, stream = source.lag(), self.stream.name
+        """Lag and memory, from time to time. Raises `NoProgress`."""
+        lags, stream, metrics = source.lag(), self.stream.name, self.metrics
         for number, lag in lags.items():
-            self.metrics.lag.labels(stream, str(number)).set(lag)
+            metrics.lag.labels(stream, str(number)).set(lag)
         age = self.clock() - self.read_until if any(lags.values()) and self.read_until else 0.0
-        self.metrics.lag_seconds.labels(stream).set(age)
-        self.metrics.fallbacks.labels(stream).set(self.decoder.fallbacks)
-        for partition in self.partitions.values():
-            self.metrics.evicted.inc(partition.state.evicted - partition.evicted_told)
-            partition.evicted_told = partition.state.evicted
-        self.metrics.observe_state(partition.state for partition in self.partitions.values())
+        metrics.lag_seconds.labels(stream).set(age)
+        metrics.observe_decoder(self.decoder)
+        metrics.observe_partitions(self.partitions.values(), self.clock())
+        self.watchdog.see(self.tally.consumed + self.relearned, sum(lags.values()))
 
-    def _bury(self, batch: Batch, dead: list[tuple[int, DecodeError]], tally: Tally) -> None:
-        """Dead letters, delivered for certain before the offset may move."""
-        if not dead:
+    def verify(self, source: Batches) -> None:
+        """See, of idle partitions too, that Redis hasn't gone back in time."""
+        held = list(self.partitions.items())
+        if not held:
             return
-        counted = self.metrics.dead
         try:
-            for i, error in dead:
-                self.letters.send(
-                    batch.topic, batch.partition, batch.offsets[i], batch.timestamps[i], batch.values[i], error
-                )
-                tally.add(tally.dead, error.reason)
+            stored = self.checkpoints.fences([partition.name for _, partition in held])
+        except redis.RedisError as error:
+            log.warning("no answer about the fences", extra={"reason": str(error)})
+            return
+        for (number, partition), stands in zip(held, stored, strict=True):
+            with self._fenced(source, number):
+                if stands != str(partition.fence):
+                    raise Stale(partition.name, stands)
+
+    def prepare(self, partition: Partition, batch: Batch) -> Work:
+        """Decode a batch and call its entities to mind."""
+        if not partition.fits(len(batch.values)):
+            self.save(partition)
+
+        def prepared() -> Work:
+            with self._stage("decode"):
+                try:
+                    decoded = self.decoder.decode(partition.touchable(batch), batch.keys, batch.headers)
+                except RegistryUnavailable as error:
+                    raise Unavailable(str(error)) from error
+                columns, kept, faults = partition.check(decoded.columns)
+                dead = [(one.index, one.error) for one in decoded.rejected]
+                dead += [(int(decoded.index[row]), error) for row, error in faults]
+                dead = [(i, partition.verdict(batch.offsets[i], error)) for i, error in dead]
+            with self._redis("recall"):
+                self.memory.recall(partition, columns)
+            return Work(batch, columns, decoded.index[kept], sorted(dead, key=lambda one: one[0]))
+
+        work = self._insist(prepared, self._owned(partition))
+        self.reached("prepared")
+        return work
+
+    def learn(self, partition: Partition, work: Work) -> tuple[Featured, Scores]:
+        """Features and scores, each record's before it is learned."""
+        partition.ahead = True
+        with self._stage("features"):
+            featured = partition.features(work.columns)
+        with self._stage("score"):
+            return featured, partition.score(featured)
+
+    def _commit(self, partition: Partition, work: Work, rows: list[Row]) -> int:
+        """Dead letters, delivered for certain before the offset may move; then the board. How many rows changed."""
+        batch = work.batch
+        with self._stage("commit"):
+            self._bury(work)
+            self.reached("buried")
+            with self._redis("commit"):
+                committed = self.board.commit(partition.name, partition.fence, batch.following, rows)
+        if not committed.applied:
+            raise Stale(partition.name, str(committed.stored))
+        self.reached("committed")
+        return committed.changed
+
+    def _bury(self, work: Work) -> None:
+        if not work.dead:
+            return
+        batch, counted = work.batch, self.metrics.dead
+        if not work.buried:
+            for i, error in work.dead:
+                self.letters.send(Letter.of(batch, i, error))
+            work.buried = True
+            first = work.dead[0][1]
+            log.warning(
+                "dead letters",
+                extra={
+                    "partition": batch.name,
+                    "count": len(work.dead),
+                    "reason": first.reason,
+                    "detail": first.detail,
+                },
+            )
+        try:
             self.letters.confirm()
         except DeadLetterError:
-            counted.labels(self.stream.name, "failed").inc(len(dead))
+            counted.labels(self.stream.name, "failed").inc(len(work.dead))
             raise
-        counted.labels(self.stream.name, "delivered").inc(len(dead))
-        first = dead[0][1]
-        log.warning(
-            "dead letters",
-            extra={"partition": batch.name, "count": len(dead), "reason": first.reason, "detail": first.detail},
-        )
 
-    def _count(self, tally: Tally) -> None:
-        stream, metrics = self.stream.name, self.metrics
-        self.tally.consumed += tally.consumed
-        self.tally.scored += tally.scored
-        metrics.consumed.labels(stream).inc(tally.consumed)
-        metrics.scored.labels(stream).inc(tally.scored)
-        for reason, count in tally.unscored.items():
+    def _renew(self, partition: Partition) -> None:
+        """Another model than the checkpoint's: it starts here and, since it is saved at once, never anywhere else."""
+        partition.ensemble, partition.renewed = self.model.ensemble(), False
+        self.save(partition)
+
+    def _mark_batch(self, partition: Partition, batch: Batch) -> None:
+        """Say that the first batch since the assignment is in flight."""
+        put = self.inflight.put
+        self._insist(lambda: put(partition.name, batch.first, 1, alone=False), self._owned(partition))
+        partition.marked = True
+
+    def _mark_alone(self, partition: Partition, batch: Batch) -> None:
+        """Say that one message is in flight; or, if it is known to be deadly, that it is never to be touched."""
+        mark = partition.mark if partition.mark.alone and partition.mark.offset == batch.first else Mark(batch.first)
+
+        def marked() -> None:
+            if mark.guilty:
+                partition.quarantine |= {batch.offsets[0]}
+                self.inflight.set_aside(partition.name, partition.quarantine)
+                log.error("quarantined", extra={"partition": partition.name, "offset": batch.offsets[0]})
+            self.inflight.put(partition.name, batch.first, mark.crashes + 1, alone=True)
+
+        self._insist(marked, self._owned(partition))
+
+    def _count(self, work: Work, featured: Featured, scores: Scores, changed: int) -> None:
+        stream, metrics, batch = self.stream.name, self.metrics, work.batch
+        consumed, warming = len(batch.values), int(np.isnan(scores.score).sum())
+        self.tally.consumed += consumed
+        self.tally.scored += len(scores.score) - warming
+        metrics.consumed.labels(stream).inc(consumed)
+        metrics.scored.labels(stream).inc(len(scores.score) - warming)
+        for reason, count in {**featured.unscored, "warming": warming}.items():
             self.tally.add(self.tally.unscored, reason, count)
             metrics.unscored.labels(stream, reason).inc(count)
-        for reason, count in tally.dead.items():
-            self.tally.add(self.tally.dead, reason, count)
-            metrics.rejected.labels(stream, reason).inc(count)
+        for _, error in work.dead:
+            self.tally.add(self.tally.dead, error.reason)
+            metrics.rejected.labels(stream, error.reason).inc()
+        metrics.dead.labels(stream, "delivered").inc(len(work.dead))
+        metrics.consumed_bytes.labels(stream).inc(sum(map(len, filter(None, batch.values))))
+        metrics.batch.observe(consumed)
+        metrics.observe_scores(scores.score)
+        for feature in np.flatnonzero(scores.missing.any(axis=0)):
+            missing = int(scores.missing[:, feature].sum())
+            metrics.missing.labels(stream, self.stream.features[feature]).inc(missing)
+        metrics.board_changes.labels(stream).inc(changed)
+        metrics.applied.labels(stream).set(self.clock())
+        self.read_until = batch.timestamps[-1] / 1000.0
+        metrics.latency.observe(self.clock() - np.array(batch.timestamps)[work.index] / 1000.0, stream)
+
+    def _insist(self, work: Callable[[], Result], wanted: Callable[[], bool]) -> Result:
+        """Try until it succeeds; at once or never where there is no stream to pause (`run` has not been called)."""
+        if self.patience is None:
+            return work()
+        return self.patience.insist(work, lambda: wanted() and not self.stopping())
+
+    def _owned(self, partition: Partition) -> Callable[[], bool]:
+        return lambda: partition in self.partitions.values()
+
+    @contextmanager
+    def _fenced(self, source: Batches, number: int) -> Iterator[None]:
+        """A partition whose fence has moved begins anew from what Redis holds."""
+        try:
+            yield
+        except Stale as stale:
+            self.metrics.stale.inc()
+            log.warning("stale", extra={"partition": stale.partition, "stored": stale.stored})
+            if self.partitions.pop(number, None) is not None:
+                source.close(number)
+
+    def _trouble(self, kind: str) -> None:
+        self.metrics.troubles.labels(kind).inc()
+        self.metrics.paused.set(1)
+        self.watchdog.excuse()
+
+    def _over(self, source: Batches) -> None:
+        self.metrics.paused.set(0)
+        source.go_on()
 
     def _stage(self, name: str) -> AbstractContextManager[None]:
         return self.metrics.stage.labels(name).time()
 
-    @contextmanager
-    def _redis(self, operation: str) -> Iterator[None]:
-        with self.metrics.redis_seconds.labels(operation).time():
-            try:
-                yield
-            except redis.RedisError as error:
-                self.metrics.redis_errors.labels(_kind(error)).inc()
-                raise
-
-
-def _kind(error: redis.RedisError) -> str:
-    """A closed set of what goes wrong with Redis."""
-    for kind, types in {
-        "timeout": (redis.TimeoutError,),
-        "connection": (redis.ConnectionError,),
-        "response": (redis.ResponseError,),
-    }.items():
-        if isinstance(error, types):
-            return kind
-    return "other"
+    def _redis(self, operation: str) -> AbstractContextManager[None]:
+        return self.metrics.redis_seconds.labels(operation).time()

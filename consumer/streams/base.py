@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...schemas.columns import Columns, Wanted
 from ...schemas.decode import Choice
 from ...schemas.errors import DecodeError
+from ...scoring.entities import Entities, Keys
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,22 +33,46 @@ class Features:
 
 
 class State(Protocol):
-    """Features of one partition's events, with whatever they remember from event to event."""
+    """Features of one partition's events, with whatever they remember from event to event.
 
-    @property
-    def tracked(self) -> int:
-        """Entities remembered now."""
+    What is remembered of a single key stands in `entities`, if there are any; the rest is `shared`.
+    """
 
-    @property
-    def evicted(self) -> int:
-        """Entities forgotten so far to stay under the cap."""
+    entities: Entities | None
 
     @property
     def state_bytes(self) -> int:
-        """Memory that the remembered entities take."""
+        """Memory that all of it takes."""
+
+    def keys(self, columns: Columns) -> Keys:
+        """uint64[n]: whose entity each record needs, 0 = nobody's."""
 
     def features(self, columns: Columns) -> Features:
         """Features of valid records, in order, each from what came before it; then learn them."""
+
+    def shared(self) -> Mapping[str, NDArray[Any]]:
+        """What belongs to no single key, as plain arrays."""
+
+    def restore(self, shared: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `shared` gave. Raises `ModelError` if anything is amiss."""
+
+
+class Stateless:
+    """The parts of a `State` that remembers nothing."""
+
+    entities: Entities | None = None
+    state_bytes = 0
+
+    def keys(self, columns: Columns) -> Keys:
+        """Nobody's."""
+        return np.zeros(len(columns), np.uint64)
+
+    def shared(self) -> Mapping[str, NDArray[Any]]:
+        """Nothing."""
+        return {}
+
+    def restore(self, shared: Mapping[str, NDArray[Any]]) -> None:
+        """Nothing to restore."""
 
 
 class Stream(Protocol):
@@ -56,6 +81,7 @@ class Stream(Protocol):
     name: str
     wanted: Wanted
     framing: Choice  # the default; a topic may be set to another
+    key_field: str  # the text among `wanted` that names the object; `rekey` keys by it
     features: tuple[str, ...]
     units: tuple[str, ...]
     unscored_reasons: tuple[str, ...]

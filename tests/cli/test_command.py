@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from skimstream.consumer.board import Board, Row
+from skimstream.consumer.checkpoint import Checkpoints
 
 SKIM = [sys.executable, "-m", "skimstream.cli.main"]
 
@@ -85,11 +86,11 @@ def test_simulate_and_train_make_a_model_from_files(tmp_path: Path) -> None:
 
 def test_top_shows_the_board(store: redis.Redis, store_url: str) -> None:
     board = Board(store, "ztf")
-    board.begin("t/0", 0)
+    fence = Checkpoints(store, "ztf").begin("t/0", 0).fence
     reason = {"feature": "g_amplitude", "value": 2.5, "usual": [0.1, 0.2], "deviation": 9.0}
     for i in range(3):
         details = json.dumps({"event": str(i), "reasons": [reason]})
-        board.commit("t/0", i, i + 1, [Row(20_778, f"ZTF{i}\x1b[31m", i / 10, str(i), details)])
+        board.commit("t/0", fence._replace(offset=i), i + 1, [Row(20_778, f"ZTF{i}\x1b[31m", i / 10, str(i), details)])
     done = skim("top", "ztf", "--night", "2026-11-21", "-n", "2", "--json", "--redis", store_url)
     assert [json.loads(line)["object"] for line in done.stdout.splitlines()] == ["ZTF2\x1b[31m", "ZTF1\x1b[31m"]
     table = skim("top", "ztf", "--redis", store_url, COLUMNS="120").stdout

@@ -166,7 +166,9 @@ def test_a_restarted_worker_goes_on_at_rediss_offset_not_at_kafkas(
     with running(settings, model) as finish:
         wait_for(lambda: read(store) == 40)
         assert finish().tally.dead == {"schema_unknown": 40}
-    store.hset(key("ztf", "offsets"), "alerts/2", "7")  # as if Redis had gone back in time
+    # As if Redis had gone back to before this partition's first checkpoint.
+    store.hset(key("ztf", "offsets"), "alerts/2", "7")
+    store.hset(key("ztf", "checkpoints"), "alerts/2", "0:new:0")
     with Sender({"bootstrap.servers": broker}) as sender:
         sender.send("alerts", b"one more", partition=0)
     with running(settings, model) as finish:

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from skimstream.consumer.streams.base import night_name
 from skimstream.consumer.streams.behaviour import Behaviour
 from skimstream.consumer.streams.registry import NAMES, UnknownStream, stream_of
 from skimstream.consumer.streams.ztf import Gate, Ztf, window
+from skimstream.producer.simulate.night import simulate_night
+from skimstream.producer.simulate.sessions import simulate_sessions
 from skimstream.schemas.columns import Columns
+from skimstream.schemas.decode import Decoder
 from skimstream.schemas.gather import gather
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
@@ -43,6 +47,11 @@ def ztf(*records: dict[str, Any]) -> Columns:
     ("change", "reason", "word"),
     [
         ({"candid": None}, "invalid", "candid"),
+        ({"candid": 0}, "invalid", "candid"),
+        *(
+            ({"objectId": odd}, "invalid", "objectId")
+            for odd in ("", "ZTF 26", "ZTF\n26", "ZTF\x1b[31m", "ZTFé", "Z" * 65)
+        ),
         ({"jd": float("nan")}, "non_finite", "jd"),
         ({"jd": None}, "non_finite", "jd"),
         ({"jd": 59_000.0}, "invalid", "jd"),
@@ -57,6 +66,32 @@ def test_alerts_that_cannot_be_are_named(change: dict[str, Any], reason: str, wo
     ((row, error),) = Ztf().check(ztf(alert(), alert(**change), alert()))
     assert (row, error.reason) == (1, reason)
     assert word in error.detail
+
+
+def test_ids_that_exist_are_well_formed() -> None:
+    real = ("ZTF18aaaaaak", "WIRC21aaaab", "None.20", "Z" * 64)  # ZTF, WINTER, TURBO on its test bench; the longest
+    assert Ztf().check(ztf(*(alert(objectId=name) for name in real))) == []
+    assert Ztf().check(ztf(alert(objectId=...))) == []  # unscored, no fault
+    assert Ztf().check(ztf(alert(candid=-121540793515135004))) == []  # schema 1.3
+
+
+@needs_shared
+@pytest.mark.parametrize("archive", sorted(path.name for path in (SHARED / "data" / "ztf").glob("*.tar.gz")))
+def test_real_alerts_have_no_fault(archive: str) -> None:
+    with tarfile.open(SHARED / "data" / "ztf" / archive) as tar:
+        messages = [file.read() for member in tar if (file := tar.extractfile(member)) is not None]
+    decoded = Decoder(Ztf.wanted).decode(messages)
+    assert len(decoded.columns) == len(messages)
+    assert Ztf().check(decoded.columns) == []
+
+
+def test_simulated_records_have_no_fault() -> None:
+    start = datetime(2026, 11, 21, tzinfo=UTC)
+    night = ztf(*(one.record for one in simulate_night(7, start.date(), 300, anomaly_rate=0.2)))
+    sessions = behaviour(*(one.record for one in simulate_sessions(7, start, 300, anomaly_rate=0.2)))
+    assert len(night) == len(sessions) == 300
+    assert Ztf().check(night) == []
+    assert Behaviour().check(sessions) == []
 
 
 def unscored(stream: Ztf, *records: dict[str, Any]) -> tuple[int, dict[str, int]]:
@@ -144,6 +179,12 @@ def behaviour(*records: dict[str, Any]) -> Columns:
     [
         ({"user_id": ""}, "invalid", "user_id"),
         ({"user_id": None}, "invalid", "user_id"),
+        ({"user_id": "u" * 129}, "invalid", "user_id is longer than 128"),
+        ({"user_id": "u\r\nGET /"}, "invalid", "control"),
+        ({"session_id": None}, "invalid", "there is no session_id"),
+        ({"session_id": ""}, "invalid", "there is no session_id"),
+        ({"session_id": "é" * 65}, "invalid", "session_id is longer"),
+        ({"session_id": "s\x9b1m"}, "invalid", "session_id is longer than 128 bytes, or holds control"),
         ({"transaction_date": "yesterday"}, "invalid", "transaction_date"),
         ({"transaction_date": "1999-12-31"}, "invalid", "2000"),
         ({"clicks_count": float("nan")}, "non_finite", "number"),
@@ -154,6 +195,11 @@ def test_sessions_that_cannot_be_are_named(change: dict[str, Any], reason: str, 
     ((row, error),) = Behaviour().check(behaviour(session(), session(**change)))
     assert (row, error.reason) == (1, reason)
     assert word in error.detail
+
+
+def test_ids_of_people_are_well_formed() -> None:
+    ids = ("u", "jo smith@example.org", "Åsa", "用户-7", "0" * 128)
+    assert Behaviour().check(behaviour(*(session(user_id=one, session_id=one) for one in ids))) == []
 
 
 def test_a_missing_number_is_missing_not_wrong() -> None:

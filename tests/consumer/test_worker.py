@@ -1,8 +1,9 @@
 """The worker on a real Valkey, with batches handed to it directly; the Kafka side is in test_stream.py."""
 
 import io
+import itertools
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,87 +16,53 @@ from prometheus_client import CollectorRegistry, generate_latest
 from skimstream.cli.models import load_model
 from skimstream.consumer.board import Board, key, read_offsets, read_top
 from skimstream.consumer.metrics import Metrics
-from skimstream.consumer.source import Batch
+from skimstream.consumer.partition import Featured, Partition
 from skimstream.consumer.streams.registry import stream_of
-from skimstream.consumer.worker import Worker
+from skimstream.consumer.worker import Work, Worker
 from skimstream.producer.encode import container, plain
 from skimstream.producer.schema import load
 from skimstream.producer.simulate.night import simulate_night
 from skimstream.producer.simulate.sessions import simulate_sessions
 from skimstream.schemas.decode import Decoder
-from skimstream.schemas.errors import DecodeError
 from skimstream.scoring.ensemble import Scores
 from skimstream.scoring.errors import FeatureMismatch
 from skimstream.scoring.model import Model
+from stage.listed import Letters, Listed, Topic
 
 NAME = "t/0"
 
 
-class Letters:
-    """Dead letters kept in a list."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[int, bytes | None, str]] = []
-        self.confirmed = 0
-
-    def send(
-        self, topic: str, partition: int, offset: int, timestamp: int, value: bytes | None, error: DecodeError
-    ) -> None:
-        self.sent.append((offset, value, error.reason))
-
-    def confirm(self) -> None:
-        self.confirmed = len(self.sent)
-
-
-class Listed:
-    """A source that hands out one partition's messages in batches of given sizes."""
-
-    def __init__(self, messages: Sequence[bytes | None], sizes: int) -> None:
-        self.messages, self.sizes = messages, sizes
-        self.at = 0
-        self.committed: dict[int, int] = {}
-
-    def batches(self, size: int, seconds: float) -> list[Batch]:
-        values = list(self.messages[self.at : self.at + self.sizes])
-        first, self.at = self.at, self.at + len(values)
-        return [Batch("t", 0, first, self.at, list(range(first, self.at)), values, [0] * len(values))] if values else []
-
-    def seek(self, partition: int, offset: int) -> None:
-        self.at = offset
-
-    def beginning(self, batch: Batch) -> int:
-        return 0
-
-    def commit(self, positions: Mapping[int, int]) -> None:
-        self.committed.update(positions)
-
-    def lag(self) -> dict[int, int]:
-        return {0: len(self.messages) - self.at}
-
-
-def worker_of(stream: str, store: redis.Redis, kept: int = 50) -> tuple[Worker, Letters, list[Scores]]:
+def worker_of(
+    stream: str, store: redis.Redis, kept: int = 50, checkpoint_seconds: float = 1e9
+) -> tuple[Worker, Letters, list[Scores]]:
     """A worker, its dead letters and all scores that it will compute."""
     kind, letters = stream_of(stream), Letters()
     seen: list[Scores] = []
     metrics = Metrics(CollectorRegistry(), stream, kind.unscored_reasons)
     decoder = Decoder(kind.wanted, kind.framing, kind.schema())
-    worker = Worker(kind, MODELS[stream], Board(store, stream, kept), letters, metrics, decoder, clock=lambda: 1.0)
-    worker.begin(NAME, 0)
-    ensemble = worker.partitions[NAME].ensemble
-    original = ensemble.score_learn
+    board = Board(store, stream, kept)
+    worker = Worker(
+        kind, MODELS[stream], board, letters, metrics, decoder, lambda: 1.0, checkpoint_seconds=checkpoint_seconds
+    )
+    original = worker.learn
 
-    def noted(matrix: Any) -> Scores:
-        seen.append(original(matrix))
-        return seen[-1]
+    def noted(partition: Partition, work: Work) -> tuple[Featured, Scores]:
+        featured, scores = original(partition, work)
+        seen.append(scores)
+        return featured, scores
 
-    ensemble.score_learn = noted  # type: ignore[method-assign]
+    worker.learn = noted  # type: ignore[method-assign]
     return worker, letters, seen
 
 
 def run_all(worker: Worker, messages: Sequence[bytes | None], size: int) -> Listed:
-    source = Listed(messages, size)
-    worker.run(source, lambda: source.at >= len(messages))
+    source = listed(messages, size)
+    worker.run(source, lambda: source.done)
     return source
+
+
+def listed(messages: Sequence[bytes | None], size: int) -> Listed:
+    return Listed(Topic({0: list(messages)}), itertools.repeat(size))
 
 
 def dump(store: redis.Redis) -> dict[str, object]:
@@ -131,7 +98,7 @@ def test_batch_sizes_change_no_bit_of_scores_or_board(stream: str, make: Any, n:
         parts = [np.concatenate([getattr(s, name) for s in seen]) for name in ("score", "combined", "raw", "z")]
         results.append(([part.tobytes() for part in parts], dump(store), letters.sent, worker.tally))
     assert results[0] == results[1] == results[2]
-    assert len(results[0][1]) >= 3  # offsets, and a night's list with its details
+    assert len(results[0][1]) >= 4  # offsets, checkpoints, and a night's list with its details
     assert results[0][3].scored > 0
 
 
@@ -169,16 +136,18 @@ def test_the_board_holds_what_people_need(store: redis.Redis) -> None:
 def test_a_refused_batch_changes_nothing_and_the_partition_begins_anew_at_the_fence(store: redis.Redis) -> None:
     messages = sessions(60)
     worker, _, _ = worker_of("behaviour", store)
-    source = Listed(messages, 20)
-    worker.run(source, lambda: source.at >= 20)
+    source = listed(messages, 20)
+    worker.run(source, lambda: source.positions == {0: 20})
     store.hset(key("behaviour", "offsets"), NAME, "50")  # another worker went on
-    before = worker.partitions[NAME]
-    batch = source.batches(20, 0)[0]
-    assert not worker.process(batch)
+    before, whole = worker.partitions[0], dump(store)
+    worker.run(source, lambda: bool(source.waiting))
     assert worker.tally.consumed == 20
-    worker.restart(source, batch)
-    assert source.at == 50
-    assert worker.partitions[NAME] is not before
+    assert dump(store) == whole
+    worker.run(source, lambda: source.done)
+    assert worker.partitions[0] is not before
+    assert worker.relearned == 50
+    assert worker.tally.consumed == 30
+    assert read_offsets(store, "behaviour") == {NAME: 60}
 
 
 def test_an_empty_redis_is_filled_again_from_the_beginning(store: redis.Redis) -> None:
@@ -188,10 +157,10 @@ def test_an_empty_redis_is_filled_again_from_the_beginning(store: redis.Redis) -
     whole = dump(store)
     store.flushall()
     worker, _, _ = worker_of("behaviour", store)
-    source = Listed(messages, 20)
-    worker.run(source, lambda: source.at >= 40)
+    source = listed(messages, 20)
+    worker.run(source, lambda: source.positions == {0: 40})
     store.flushall()
-    worker.run(source, lambda: source.at >= 60)
+    worker.run(source, lambda: source.done)
     assert dump(store) == whole
 
 
@@ -229,10 +198,7 @@ def test_metrics_add_up_and_hostile_input_adds_no_series(store: redis.Redis) -> 
     assert consumed == 200 == value("skim_scored_messages_total") + unscored
     assert value("skim_score_count", part="combined") == value("skim_scored_messages_total")
     assert value("skim_end_to_end_latency_seconds_count") == 200
-    run_all(worker, [], 1)
-    source = Listed([*[None] * 200, *[bytes([i]) * 50 for i in range(100)]], 50)
-    source.at = 200
-    worker.run(source, lambda: source.at >= 300)
+    run_all(worker, [*[None] * 200, *[bytes([i]) * 50 for i in range(100)]], 50)
     assert value("skim_rejected_messages_total", reason="schema_unknown") == 100
     assert generate_latest(registry).count(b"\n") == series
 

@@ -1,0 +1,384 @@
+"""Workers killed, frozen and replaced on a real Kafka and a real Redis: nothing is lost, nothing counts twice.
+
+After each play Redis must hold, bit for bit, what an undisturbed run over the same records leaves there: boards,
+offsets, entities and models; and every event must have been emitted with the score that it has in that run. The long
+plays (`make chaos`) are the same with larger numbers.
+"""
+
+import itertools
+import random
+import signal
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from brokers.kafka import Kafka
+from brokers.proxy import FaultProxy
+from brokers.redis import RedisServer
+from skimstream.consumer.board import read_offsets
+from stage.fleet import Fleet, wait_for
+from stage.listed import Listed, Topic, learned, recorder, sessions
+
+PARTITIONS = 4
+
+
+class Play:
+    """A topic, a Redis and a fleet; events are sent a few at a time."""
+
+    def __init__(self, kafka: Kafka, server: RedisServer, folder: Path, events: list[bytes], **settings: Any) -> None:
+        self.kafka, self.server = kafka, server
+        self.name = f"chaos-{time.monotonic_ns()}"
+        kafka.create_topic(self.name, PARTITIONS)
+        kafka.create_topic(f"{self.name}.dlq", 1)
+        self.events = iter(events)
+        self.sent: dict[int, list[bytes | None]] = {number: [] for number in range(PARTITIONS)}
+        self.producer = Producer({"bootstrap.servers": kafka.bootstrap, "enable.idempotence": True, "linger.ms": 1})
+        options = {"session.timeout.ms": 2_000, "heartbeat.interval.ms": 300, "fetch.wait.max.ms": 20}
+        self.fleet = Fleet(
+            folder,
+            {
+                "stream": "behaviour",
+                "topic": self.name,
+                "kafka": {"bootstrap": kafka.bootstrap, "group": self.name, "options": options},
+                "redis": {"url": server.url, "timeout": 1.0},
+                "batch": {"size": 50, "seconds": 0.02},
+                "checkpoint": {"seconds": 0.3},
+                "state": {"capacity": 1_000},
+                "metrics": {"port": 0},
+                **settings,
+            },
+        )
+
+    def send(self, count: int) -> None:
+        """The next events, each user's to the same partition."""
+        for event in itertools.islice(self.events, count):
+            number = zlib.crc32(event[:11]) % PARTITIONS  # the user's id comes first
+            self.sent[number].append(event)
+            self.producer.produce(self.name, event, partition=number)
+        assert self.producer.flush(30) == 0
+
+    def send_all(self) -> None:
+        self.send(1 << 30)
+
+    def done(self) -> bool:
+        """Whether everything that was sent is on the board."""
+        try:
+            with self.server.client() as client:
+                stored = read_offsets(client, "behaviour")
+        except redis.RedisError:
+            return False
+        return all(stored.get(f"{self.name}/{number}") == len(sent) for number, sent in self.sent.items())
+
+    def applied(self) -> int:
+        with self.server.client() as client:
+            return sum(read_offsets(client, "behaviour").values())
+
+    def alone(self, **more: Any) -> str:
+        """A worker in a group of its own: it needn't wait for the session of one that was killed."""
+        return self.fleet.start(kafka={"group": f"{self.name}-{self.fleet.born}"}, **more)
+
+    def finish(self) -> None:
+        """Let it come to an end, and compare with an undisturbed run."""
+        self.send_all()
+        if not self.fleet.members:
+            self.alone()
+        wait_for(self.done, f"all is applied\n{self.fleet.logs()[-4000:]}", 180)
+        for name in list(self.fleet.members):
+            self.fleet.leave(name)
+        with self.server.client() as client:
+            worker = recorder(client, "reference", kept=1_000)
+            source = Listed(Topic(self.sent), itertools.repeat(500))
+            source.topic = self.name
+            worker.run(source, lambda: source.done)
+            for number in range(PARTITIONS):
+                worker.dropped(number, lost=False)
+            expected = {(partition, offset): score for partition, offset, score in worker.emitted}
+            emitted = {place: struct.pack("<d", score) for place, score in self.fleet.emitted().items()}
+            assert emitted == expected, "scores"
+            found, wanted = learned(client, "behaviour"), learned(client, "reference")
+            found.pop("inflight", None)
+            assert found.keys() == wanted.keys()
+            different = [name for name in wanted if found[name] != wanted[name]]
+            assert different == [], f"{different} differ"
+
+    def __enter__(self) -> "Play":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.fleet.__exit__()
+        self.kafka.delete_topic(self.name)
+
+
+@pytest.fixture
+def server(redis_server: Callable[..., RedisServer]) -> RedisServer:
+    return redis_server()
+
+
+@pytest.fixture
+def play(kafka: Kafka, server: RedisServer, tmp_path: Path) -> Iterator[Callable[..., Play]]:
+    plays: list[Play] = []
+
+    def begin(events: list[bytes], **settings: Any) -> Play:
+        plays.append(Play(kafka, server, tmp_path, events, **settings))
+        return plays[-1]
+
+    yield begin
+    for one in plays:
+        one.__exit__()
+
+
+@pytest.mark.parametrize(
+    ("kills", "events"), [(25, 10_000), pytest.param(200, 200_000, marks=pytest.mark.chaos)], ids=["25", "200"]
+)
+def test_kill_9_at_random_moments_changes_nothing(
+    kills: int, events: int, play: Callable[..., Play], figures: dict[str, Any]
+) -> None:
+    stage, rng = play(sessions(events, users=2_000)), random.Random(kills)
+    for _ in range(kills):
+        stage.send(events // (kills + 1))
+        name = stage.alone()
+        time.sleep(rng.uniform(0.05, 1.0))
+        stage.fleet.kill(name)
+    stage.finish()
+    busy, emitted, again = stage.fleet.busy(), len(stage.fleet.emitted()), stage.fleet.repeated()
+    assert busy > kills / 3, "most were killed before they did anything"
+    assert again > 0, "none was killed between a score and its commit"
+    figures[f"kills_{kills}"] = {
+        "killed_at_work": busy,
+        "events": emitted,
+        "scored_again": again,
+        "lost": 0,
+        "twice": 0,
+    }
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    "point", ["opened", "prepared", "learned", "buried", "committed", "saved", "told", "relearned"]
+)
+def test_kill_9_at_each_point_of_the_commit_order_changes_nothing(
+    point: str, play: Callable[..., Play], figures: dict[str, Any]
+) -> None:
+    stage, rng, deaths = play(sessions(12_000, users=500)), random.Random(point), 0
+    for life in range(200):
+        if deaths == 20:
+            break
+        stage.send(50)
+        where = "committed" if point == "relearned" and life % 2 == 0 else point
+        name = stage.alone(point=where, after=rng.randint(1, 4) if where in ("opened", "relearned") else 2)
+        try:
+            wait_for(partial(stage.fleet.dead, name), "it dies", 4.0)
+        except AssertionError:
+            stage.fleet.kill(name)  # there was too little to do
+            continue
+        deaths += where == point
+        del stage.fleet.members[name]
+    stage.finish()
+    assert deaths == 20
+    figures.setdefault("kills_by_point", {})[point] = deaths
+
+
+@pytest.mark.parametrize("events", [8_000, pytest.param(100_000, marks=pytest.mark.chaos)])
+def test_workers_come_and_go_and_a_frozen_one_comes_back_as_a_zombie(events: int, play: Callable[..., Play]) -> None:
+    stage = play(sessions(events, users=1_000))
+    fleet, share = stage.fleet, events // 16
+
+    def work_on(seconds: float = 0.0) -> None:
+        before = stage.applied()
+        stage.send(share)
+        wait_for(lambda: stage.applied() > before + share // 4, f"work goes on\n{fleet.logs()[-3000:]}")
+        time.sleep(seconds)
+
+    first = fleet.start()
+    work_on()
+    more = [fleet.start() for _ in range(2)]
+    work_on(1.0)
+    fleet.kill(more[0])  # while the other may still be opening its share
+    fleet.kill(more[1])
+    work_on(1.0)
+    crew = [first, *(fleet.start() for _ in range(3))]
+    work_on(1.0)
+    for name in crew[1:]:
+        fleet.leave(name)
+
+    def frozen() -> bool:
+        stage.send(10)
+        time.sleep(0.05)
+        return fleet.frozen(zombie)
+
+    zombie = fleet.start(point="learned", after=3, sign=signal.SIGSTOP)  # it holds a batch that it has yet to commit
+    wait_for(frozen, "it freezes")
+    stage.send(share)  # else the others might end with the very batch that it holds, and it find that applied
+    wait_for(stage.done, f"the others take over\n{fleet.logs()[-3000:]}")
+    fleet.thaw(zombie)
+    work_on(1.0)
+    assert " stale" in fleet.log(zombie), fleet.log(zombie)
+    fleet.kill(first)
+    fleet.start()
+    work_on()
+    stage.finish()
+
+
+@pytest.mark.parametrize(
+    ("deaths", "events"), [(4, 6_000), pytest.param(20, 60_000, marks=pytest.mark.chaos)], ids=["4", "20"]
+)
+def test_a_redis_killed_with_only_snapshots_goes_back_and_is_made_good(
+    deaths: int, events: int, play: Callable[..., Play], server: RedisServer, figures: dict[str, Any]
+) -> None:
+    stage, rng = play(sessions(events, users=1_000)), random.Random(deaths)
+    stage.fleet.start()
+    stage.fleet.start()
+    rolled_back = 0
+    for _ in range(deaths):
+        stage.send(events // (deaths + 1) // 2)
+        time.sleep(rng.uniform(0.1, 1.0))
+        server.snapshot()
+        stage.send(events // (deaths + 1) // 2)
+        time.sleep(rng.uniform(0.3, 1.5))
+        before = stage.applied()
+        server.roll_back()
+        rolled_back += before > stage.applied()
+    stage.finish()
+    figures[f"redis_deaths_{deaths}"] = {"rolled_back": rolled_back}
+    assert rolled_back >= 1
+    assert "stale" in stage.fleet.logs()
+
+
+@pytest.mark.parametrize("events", [5_000, pytest.param(100_000, marks=pytest.mark.chaos)])
+def test_poison_goes_to_the_dead_letters_and_leaves_no_trace_in_the_state(
+    events: int, play: Callable[..., Play], kafka: Kafka
+) -> None:
+    good = sessions(events, users=1_000)
+    mixed: list[bytes] = []
+    for i, event in enumerate(good):
+        mixed += [event, event[: len(event) // 2]] if i % 100 == 50 else [event]
+    stage = play(mixed)
+    stage.fleet.start()
+    stage.finish()
+    letters = letters_of(kafka, f"{stage.name}.dlq", events // 100)
+    right = set(good)
+    poison = {
+        (number, offset): value
+        for number, values in stage.sent.items()
+        for offset, value in enumerate(values)
+        if value not in right
+    }
+    assert letters == poison
+
+
+Fault = Callable[[RedisServer, FaultProxy], Callable[[], None]]
+
+
+def _slow(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
+    proxy.delay(1.5)  # longer than the worker waits for an answer
+    return proxy.heal
+
+
+def _cut(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
+    proxy.cut()
+    return proxy.heal
+
+
+def _cut_in_reply(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
+    proxy.cut_after(3)
+    return proxy.heal
+
+
+def _half_open(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
+    proxy.half_open()
+    return proxy.heal
+
+
+def _full(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
+    server.fill()
+    return server.drain
+
+
+def _read_only(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
+    server.read_only()
+    return server.writable
+
+
+def _locked(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
+    server.set_password("secret")
+    return lambda: server.set_password(None)
+
+
+def _frozen(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
+    server.pause()
+    return server.resume
+
+
+def _gone(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
+    server.snapshot()
+    server.kill()
+    return server.start
+
+
+FAULTS: dict[str, Fault] = {
+    "slow": _slow,
+    "cut": _cut,
+    "cut in mid-reply": _cut_in_reply,
+    "half-open": _half_open,
+    "out of memory": _full,
+    "read-only": _read_only,
+    "locked": _locked,
+    "frozen": _frozen,
+    "gone": _gone,
+}
+
+
+def test_redis_in_any_trouble_pauses_the_stream_and_no_more(
+    play: Callable[..., Play],
+    server: RedisServer,
+    fault_proxy: Callable[[str], FaultProxy],
+    figures: dict[str, Any],
+) -> None:
+    proxy = fault_proxy(server.address)
+    stage = play(sessions(6_000, users=500), redis={"url": server.url_through(proxy.address), "timeout": 0.5})
+    name = stage.fleet.start()
+    seconds: dict[str, float] = {}
+    for trouble, fault in FAULTS.items():
+        stage.send(200)
+        wait_for(stage.done, f"it works before {trouble}\n{stage.fleet.log(name)[-3000:]}")
+        mend = fault(server, proxy)
+        stage.send(200)
+        time.sleep(1.5)
+        mend()
+        began = time.monotonic()
+        wait_for(stage.done, f"it goes on after {trouble}\n{stage.fleet.log(name)[-3000:]}")
+        seconds[trouble] = round(time.monotonic() - began, 2)
+        assert stage.fleet.alive(name)
+    figures["redis_recovery_seconds"] = seconds
+    stage.finish()
+    log = stage.fleet.logs()
+    assert log.count(" paused") >= len(FAULTS) - 2
+    assert "secret" not in log
+
+
+def letters_of(kafka: Kafka, topic: str, expected: int) -> dict[tuple[int, int], bytes | None]:
+    """Dead letters by the place that they came from."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic, "auto.offset.reset": "earliest"})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found: dict[tuple[int, int], bytes | None] = {}
+    try:
+        while len(found) < expected:
+            messages = consumer.consume(1_000, 10.0)
+            assert messages, f"{len(found)} of {expected} dead letters"
+            for message in messages:
+                headers: dict[str, Any] = dict(message.headers() or [])
+                place = int(headers["partition"]), int(headers["offset"])
+                assert place not in found
+                found[place] = message.value()
+        assert not consumer.consume(1, 0.5)
+    finally:
+        consumer.close()
+    return found

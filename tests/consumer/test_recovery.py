@@ -1,0 +1,258 @@
+"""A worker that dies, comes back, is replaced or loses Redis: the scores and all that is in Redis stay the same."""
+
+import itertools
+import random
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+import redis
+
+from skimstream.consumer.board import key, read_offsets
+from skimstream.consumer.checkpoint import CheckpointError
+from skimstream.consumer.fence import NEW
+from skimstream.consumer.opening import OffsetsLost
+from skimstream.consumer.streams.behaviour import Behaviour
+from stage.copies import copy_of, put_back
+from stage.listed import Letters, Listed, Recorder, Topic, learned, recorder, sessions
+
+BOARD = "skim:{behaviour}*"
+EVENTS: list[bytes | None] = [*sessions(1_200, users=120)]
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+def topic_of(count: int, partitions: int = 2) -> Topic:
+    return Topic({number: [*EVENTS[:count]][number::partitions] for number in range(partitions)})
+
+
+def undisturbed(store: redis.Redis, topic: Topic) -> tuple[dict[str, object], dict[tuple[int, int], bytes]]:
+    """What Redis holds after a run without trouble, under a name of its own, and every score."""
+    worker = recorder(store, "reference")
+    source = Listed(topic, itertools.repeat(100))
+    worker.run(source, lambda: source.done)
+    for number in list(topic.partitions):
+        worker.dropped(number, lost=False)
+    return learned(store, "reference"), scores_of([worker])
+
+
+def scores_of(workers: Sequence[Recorder]) -> dict[tuple[int, int], bytes]:
+    """Every emitted score; the same event twice must have got the same score."""
+    found: dict[tuple[int, int], bytes] = {}
+    for worker in workers:
+        for partition, offset, score in worker.emitted:
+            assert found.setdefault((partition, offset), score) == score
+    return found
+
+
+def read(source: Listed) -> bool:
+    return source.done
+
+
+def consumed(worker: Recorder, source: Listed, count: int) -> bool:
+    return source.done or worker.tally.consumed >= count
+
+
+def finish(worker: Recorder, source: Listed) -> None:
+    worker.run(source, lambda: source.done)
+    for number in list(source.held.partitions):
+        worker.dropped(number, lost=False)
+
+
+POINTS = ("opened", "prepared", "learned", "buried", "committed", "saved", "told", "relearned")
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_twenty_deaths_at_any_point_of_the_commit_order_change_nothing(point: str, store: redis.Redis) -> None:
+    topic = topic_of(700)
+    for messages in topic.partitions.values():
+        messages[10::90] = [b"rubbish"] * len(messages[10::90])
+    expected, scores = undisturbed(store, topic)
+    rng, deaths = random.Random(point), dict.fromkeys(POINTS, 0)
+    while deaths[point] < 20:
+        for name in store.scan_iter(match="skim:{behaviour}*"):
+            store.delete(name)
+        workers: list[Recorder] = []
+        for life in itertools.count():
+            # So that there is something to learn again, some die after a commit.
+            where = rng.choice([point, point, "committed"]) if life < 30 else ""
+            # Not at the very first batch again and again: a message that is there each time is taken for the cause.
+            left = rng.randint(*{"opened": (1, 2), "told": (1, 1), "relearned": (1, 3)}.get(where, (2, 8)))
+
+            def reached(here: str, where: str = where) -> None:
+                nonlocal left
+                left -= here == where
+                if left == 0 and here == where:
+                    deaths[where] += 1
+                    raise Died
+
+            seconds = 0.0 if point == "saved" else rng.choice([0.0, 1e9])
+            worker = recorder(store, stream=Behaviour(capacity=1_000), checkpoint_seconds=seconds, reached=reached)
+            workers.append(worker)
+            source = Listed(topic, (rng.choice([1, 5, 20]) for _ in itertools.count()))
+            try:
+                finish(worker, source)
+                break
+            except Died:
+                continue
+        assert learned(store, "behaviour") == expected
+        assert scores_of(workers) == scores
+
+
+def test_a_small_memory_with_redis_behind_it_scores_as_a_large_one(store: redis.Redis) -> None:
+    topic = topic_of(1_200, partitions=1)
+    expected, scores = undisturbed(store, topic)
+    worker = recorder(store, stream=Behaviour(capacity=40), checkpoint_seconds=1e9)
+    source = Listed(topic, itertools.repeat(30))
+    worker.run(source, lambda: source.done)
+    entities = worker.partitions[0].state.entities
+    assert entities is not None
+    assert entities.keys.evicted > 100
+    worker.dropped(0, lost=False)
+    assert scores_of([worker]) == scores
+    assert learned(store, "behaviour") == expected
+
+
+class Deadly(Recorder):
+    """A worker that dies of certain bytes when it decodes them, as of a segmentation fault."""
+
+    def prepare(self, partition: Any, batch: Any) -> Any:
+        if b"deadly" in partition.touchable(batch):
+            raise Died
+        return super().prepare(partition, batch)
+
+
+def deadly(store: redis.Redis) -> Deadly:
+    worker = recorder(store)
+    worker.__class__ = Deadly
+    assert isinstance(worker, Deadly)
+    return worker
+
+
+def test_a_message_that_kills_is_found_and_set_aside(store: redis.Redis) -> None:
+    topic = topic_of(300, partitions=1)
+    without = Topic({0: [*topic.partitions[0][:123], None, *topic.partitions[0][123:]]})
+    expected, scores = undisturbed(store, without)
+    topic.partitions[0].insert(123, b"deadly")
+    workers = []
+    for life in itertools.count():
+        workers.append(deadly(store))
+        try:
+            finish(workers[-1], Listed(topic, itertools.repeat(40)))
+            break
+        except Died:
+            assert life < 6, "it dies again and again"
+    assert len(workers) == 5  # in the batch, in the marked batch, alone, alone, then not any more
+    letters = workers[-1].letters
+    assert isinstance(letters, Letters)
+    assert letters.sent == [(123, b"deadly", "crash")]
+    found = learned(store, "behaviour")
+    assert found.pop("quarantine") == {b"t/0": b"123"}
+    assert found == expected
+    assert scores_of(workers) == scores
+    # It stays set aside when its neighbourhood is learned again.
+    store.hset(key("behaviour", "checkpoints"), "t/0", f"0:{NEW}:0")
+    store.delete(key("behaviour", "state", "t/0"))
+    again = deadly(store)
+    finish(again, Listed(topic, itertools.repeat(40)))
+    assert (again.relearned, again.tally.consumed) == (301, 0)
+
+
+def test_an_outlived_entity_is_a_new_one_however_it_is_run(store: redis.Redis) -> None:
+    topic = topic_of(1_200, partitions=1)
+    runs = []
+    for size, capacity, seconds in ((150, 5_000, 1e9), (7, 5_000, 0.0), (20, 40, 0.0)):
+        for name in store.scan_iter():
+            store.delete(name)
+        worker = recorder(store, stream=Behaviour(capacity, lifetime=150), checkpoint_seconds=seconds)
+        source = Listed(topic, itertools.repeat(size))
+        worker.run(source, partial(read, source))
+        runs.append(scores_of([worker]))
+        if capacity == 40:
+            kept = store.hlen(key("behaviour", "state", "t/0"))
+            assert kept < 130, "those outlived are swept away"
+    assert runs[0] == runs[1] == runs[2]
+    longer = recorder(store, "longer", stream=Behaviour(5_000))
+    finish(longer, Listed(topic, itertools.repeat(100)))
+    assert scores_of([longer]) != runs[0]
+
+
+def test_a_redis_that_goes_back_in_time_takes_everything_back_together(store: redis.Redis) -> None:
+    topic = topic_of(1_000)
+    expected, scores = undisturbed(store, topic)
+    rng, worker = random.Random(5), recorder(store, stream=Behaviour(1_000))
+    source = Listed(topic, (rng.choice([1, 7, 40]) for _ in itertools.count()))
+    copies = []
+    for turn in range(60):
+        worker.checkpoint_seconds = rng.choice([0.0, 1e9])
+        until = worker.tally.consumed + 30
+        worker.run(source, partial(consumed, worker, source, until))
+        copies.append(copy_of(store, BOARD))
+        if turn % 6 == 5:
+            put_back(store, rng.choice(copies[-12:]), BOARD)
+    put_back(store, copies[30], BOARD)
+    worker.verify(source)  # all is read, and still it is noticed
+    assert source.waiting == {0, 1}
+    worker.checkpoint_seconds = 0.0
+    finish(worker, source)
+    assert (worker.metrics.registry.get_sample_value("skim_stale_fences_total") or 0) >= 5
+    assert learned(store, "behaviour") == expected
+    assert scores_of([worker]) == scores
+
+
+@pytest.mark.parametrize(
+    ("low", "offset", "jumps"), [(10, 0, True), (10, 5, True), (10, 20, True), (0, 200, True), (0, 5, False)]
+)
+def test_records_that_the_topic_lost_stop_it_or_are_jumped_over_aloud(
+    low: int, offset: int, jumps: bool, store: redis.Redis
+) -> None:
+    topic = topic_of(100, partitions=1)
+    store.hset(key("behaviour", "offsets"), "t/0", str(offset))
+    store.hset(key("behaviour", "checkpoints"), "t/0", f"0:{NEW}:0")
+    topic.low[0] = low
+    if jumps:
+        with pytest.raises(OffsetsLost, match="lost_offsets"):
+            finish(recorder(store), Listed(topic, itertools.repeat(10)))
+        assert read_offsets(store, "behaviour") == {"t/0": offset}
+    worker = recorder(store, lost_offsets="jump-and-alert")
+    finish(worker, Listed(topic, itertools.repeat(10)))
+    assert worker.metrics.registry.get_sample_value("skim_offset_out_of_range_total", {"stream": "behaviour"}) == jumps
+    assert read_offsets(store, "behaviour") == {"t/0": 100}
+    begins_at = offset if low <= offset <= 100 else low
+    assert worker.tally.consumed == 100 - begins_at
+    assert worker.relearned == begins_at - low
+    finish(recorder(store), Listed(topic, itertools.repeat(10)))  # and the next one has nothing to complain of
+
+
+def break_state(store: redis.Redis) -> None:
+    name = key("behaviour", "state", "t/0")
+    field: Any = sorted(store.hkeys(name))[0]
+    value: Any = store.hget(name, field)
+    store.hset(name, field, bytes([value[0] ^ 1]) + value[1:])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda store: store.delete(key("behaviour", "model", "t/0")), "it is gone"),
+        (lambda store: store.append(key("behaviour", "model", "t/0"), "x"), "damaged"),
+        (lambda store: store.hdel(key("behaviour", "checkpoints"), "t/0"), "has an offset"),
+        (lambda store: store.hset(key("behaviour", "checkpoints"), "t/0", "rubbish"), "is none"),
+        (lambda store: store.hset(key("behaviour", "offsets"), "t/0", "50"), "ahead of its offset"),
+        (lambda store: store.delete(key("behaviour", "state", "t/0")), "noeviction"),
+        (lambda store: break_state(store), "is damaged"),
+    ],
+)
+def test_a_damaged_checkpoint_is_an_error_with_a_name(damage: Any, words: str, store: redis.Redis) -> None:
+    topic = topic_of(300, partitions=1)
+    source = Listed(Topic({0: topic.partitions[0][:200]}), itertools.repeat(50))
+    finish(recorder(store), source)
+    damage(store)
+    whole = copy_of(store, BOARD)
+    with pytest.raises(CheckpointError, match=words):
+        finish(recorder(store), Listed(topic, itertools.repeat(100)))
+    if words not in ("noeviction", "is damaged"):  # those are found when an entity is called to mind
+        assert copy_of(store, BOARD) == whole

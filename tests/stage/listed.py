@@ -1,0 +1,172 @@
+"""A topic in memory, and a worker that notes every score it emits."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import numpy as np
+import redis
+from prometheus_client import CollectorRegistry
+
+from skimstream.cli.models import load_model
+from skimstream.consumer.batch import Batch
+from skimstream.consumer.board import Board
+from skimstream.consumer.letter import Letter
+from skimstream.consumer.metrics import Metrics
+from skimstream.consumer.partition import Featured, Partition
+from skimstream.consumer.source import Start
+from skimstream.consumer.streams.base import Stream
+from skimstream.consumer.streams.behaviour import Behaviour
+from skimstream.consumer.worker import Work, Worker
+from skimstream.producer.encode import plain
+from skimstream.producer.schema import load
+from skimstream.producer.simulate.sessions import simulate_sessions
+from skimstream.schemas.decode import Decoder
+from skimstream.scoring.ensemble import Scores
+from skimstream.scoring.model import Model
+
+Message = bytes | None
+
+
+@dataclass
+class Topic:
+    """Messages by partition; `low` is the first offset still there, by partition."""
+
+    partitions: dict[int, list[Message]]
+    low: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> dict[int, int]:
+        """The next offset, by partition."""
+        return {number: len(messages) for number, messages in self.partitions.items()}
+
+
+class Listed:
+    """A consumer of a `Topic` that is given all partitions; satisfies `worker.Batches`."""
+
+    topic: str = "t"
+
+    def __init__(self, topic: Topic, sizes: Iterable[int], start: Start = "earliest") -> None:
+        self.held, self.start = topic, start
+        self.sizes = iter(sizes)
+        self.waiting, self.astray = set(topic.partitions), set[int]()
+        self.positions: dict[int, int] = {}
+        self.committed: dict[int, int] = {}
+        self.idled = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether everything was read."""
+        return not self.waiting and not self.astray and self.positions == self.held.ends
+
+    def batches(self, size: int, seconds: float) -> list[Batch]:
+        found = []
+        for number, at in list(self.positions.items()):
+            values = self.held.partitions[number][at : at + next(self.sizes)]
+            if at < self.held.low.get(number, 0):
+                self.astray.add(number)
+            elif values:
+                offsets = list(range(at, at + len(values)))
+                self.positions[number] = at + len(values)
+                found.append(
+                    Batch(self.topic, number, at, at + len(values), offsets, values, [1_000 + at] * len(values))
+                )
+        return found
+
+    def range(self, partition: int) -> tuple[int, int]:
+        return self.held.low.get(partition, 0), len(self.held.partitions[partition])
+
+    def open(self, partition: int, offset: int) -> None:
+        self.waiting.discard(partition)
+        self.astray.discard(partition)
+        self.positions[partition] = offset
+
+    def close(self, partition: int) -> None:
+        self.positions.pop(partition, None)
+        self.waiting.add(partition)
+
+    def idle(self, seconds: float) -> None:
+        self.idled += 1
+
+    def go_on(self) -> None:
+        pass
+
+    def commit(self, positions: Mapping[int, int]) -> None:
+        self.committed.update(positions)
+
+    def lag(self) -> dict[int, int]:
+        return {number: len(self.held.partitions[number]) - at for number, at in self.positions.items()}
+
+
+class Letters:
+    """Dead letters kept in a list: offset, bytes, reason."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, Message, str]] = []
+        self.confirmed = 0
+
+    def send(self, letter: Letter) -> None:
+        self.sent.append((letter.place.offset, letter.value, letter.reason))
+
+    def confirm(self) -> None:
+        self.confirmed = len(self.sent)
+
+
+class Recorder(Worker):
+    """Notes the score of every event that it emits, by partition and offset, before it is committed."""
+
+    emitted: list[tuple[int, int, bytes]]
+
+    def learn(self, partition: Partition, work: Work) -> tuple[Featured, Scores]:
+        """As `Worker.learn`."""
+        featured, scores = super().learn(partition, work)
+        if work.batch.first >= partition.fence.offset:
+            offsets = np.array(work.batch.offsets, np.int64)[work.index[featured.rows]]
+            self.note(work.batch.partition, offsets.tolist(), scores.score)
+        return featured, scores
+
+    def note(self, partition: int, offsets: Sequence[int], scores: Any) -> None:
+        """In memory."""
+        self.emitted += [(partition, offset, one.tobytes()) for offset, one in zip(offsets, scores, strict=True)]
+
+
+@cache
+def model_of(stream: str) -> Model:
+    """The shipped model of a stream."""
+    return load_model(stream, None)
+
+
+def recorder(
+    store: redis.Redis, name: str = "behaviour", stream: Stream | None = None, kept: int = 200, **options: Any
+) -> Recorder:
+    """A worker on the board `name`; `emitted` is empty."""
+    stream = stream or Behaviour()
+    metrics = Metrics(CollectorRegistry(), stream.name, stream.unscored_reasons)
+    decoder = Decoder(stream.wanted, stream.framing, stream.schema())
+    options = {"clock": lambda: 1.0, "checkpoint_seconds": 0.0, **options}
+    worker = Recorder(stream, model_of(stream.name), Board(store, name, kept), Letters(), metrics, decoder, **options)
+    worker.emitted = []
+    return worker
+
+
+def sessions(count: int, users: int = 50, seed: int = 3) -> list[bytes]:
+    """Behavioural events, encoded."""
+    schema, start = load("behaviour"), datetime(2026, 11, 21, tzinfo=UTC)
+    return [plain(one.record, schema) for one in simulate_sessions(seed, start, count, users=users, anomaly_rate=0.05)]
+
+
+def learned(store: redis.Redis, name: str) -> dict[str, object]:
+    """All in Redis that must not depend on how a stream was run: boards, offsets; models and entities as saved."""
+    found: dict[str, object] = {}
+    prefix = f"skim:{{{name}}}:"
+    for one in sorted(store.scan_iter(match=prefix.replace("[", "\\[") + "*")):
+        kind, short = store.type(one), one.decode().removeprefix(prefix)
+        if kind == b"zset":
+            found[short] = store.zrange(one, 0, -1, withscores=True)
+        elif kind == b"hash":
+            found[short] = store.hgetall(one)
+        else:
+            found[short] = store.get(one)
+    return found
