@@ -22,6 +22,7 @@ from ..schemas.columns import Wanted
 from ..schemas.decode import Decoded, Decoder, Headers
 from ..schemas.errors import SkimError
 from ..schemas.framing import is_schema
+from ..schemas.registry import RegistryUnavailable
 from .batch import Batch, partition_name
 from .internal import rekeyed
 from .opening import LostOffsets
@@ -157,6 +158,8 @@ class Rekey:
                 self._transact(source, {batch.partition: batch.following for batch in batches}, batches)
         except Unavailable as reason:
             log.warning("paused", extra={"reason": str(reason)})
+            for batch in batches:
+                source.close(batch.partition)
         except KafkaException as error:
             self._roll_back(error.args[0])
             for batch in batches:
@@ -167,14 +170,15 @@ class Rekey:
         source.go_on()
 
     def _transact(self, source: Source, positions: Mapping[int, int], batches: Sequence[Batch] = ()) -> None:
-        """All batches and where to go on after them, or nothing. Raises KafkaException."""
+        """All batches and where to go on after them, or nothing. Raises KafkaException, `Unavailable`."""
         group = source.consumer.consumer_group_metadata()
         offsets = [TopicPartition(self.topic, partition, offset) for partition, offset in positions.items()]
+        keys = [self._keys(batch) for batch in batches]
         self.refused = ""
         self.producer.begin_transaction()
         self.reached("begun")
-        for batch in batches:
-            self._produce(batch)
+        for batch, objects in zip(batches, keys, strict=True):
+            self._produce(batch, objects)
         self.reached("produced")
         self._insist(lambda: self.producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))
         self.reached("sent")
@@ -183,8 +187,8 @@ class Rekey:
         self.failures = 0
         self.copied += sum(len(batch.values) for batch in batches)
 
-    def _produce(self, batch: Batch) -> None:
-        for i, key in enumerate(self._keys(batch)):
+    def _produce(self, batch: Batch, keys: Sequence[bytes | None]) -> None:
+        for i, key in enumerate(keys):
             # What has no object is read by the worker whose partition it would have been, which says why it is dead.
             partition = -1 if key else batch.partition % self.partitions
             copy = {
@@ -207,7 +211,10 @@ class Rekey:
 
     def _keys(self, batch: Batch) -> list[bytes | None]:
         """Each message's object; None where there is none, or no way to tell."""
-        decoded = self.decoder.decode(batch.values, batch.keys, batch.headers)
+        try:
+            decoded = self.decoder.decode(batch.values, batch.keys, batch.headers)
+        except RegistryUnavailable as error:
+            raise Unavailable(str(error)) from error
         column = decoded.columns.text(self.key_field)
         keys: list[bytes | None] = [None] * len(batch.values)
         spans = zip(decoded.index.tolist(), column.start.tolist(), column.length.tolist(), strict=True)

@@ -1,14 +1,18 @@
 """The source: a Kafka topic as batches, one a partition, in offset order. Where to go on is told from outside.
 
 Partitions that come are not read until they are opened: callbacks of a rebalance only take note, so that nothing slow
-(Redis, recovery) ever happens inside one. While paused, the consumer is polled on, and so keeps its place in the group.
+(Redis, recovery) ever happens inside one. While idle nothing is read, but the consumer is polled on, and so keeps its
+place in the group.
+
+Reading begins with `incremental_assign` and ends with `incremental_unassign`, never with pause and resume: librdkafka
+(2.16) drops what it has fetched of a partition when that is resumed before any of it was consumed, and says nothing.
 """
 
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, cast
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ..schemas.errors import SkimError
 from .batch import Batch, headers_of
@@ -75,7 +79,7 @@ class Source:
         self.positions: dict[int, int] = {}  # of the partitions that are open
         self.waiting: set[int] = set()  # those that came and aren't open yet
         self.astray: set[int] = set()  # those whose position the topic no longer has
-        self.fresh: dict[int, int] = {}  # nothing of them was consumed since they were opened; see `_doubts`
+        self.reading: set[int] = set()  # those that the consumer fetches
         self.ends: dict[int, int] = {}  # up to where there was nothing left: a transaction's last marker is no message
         self.consumer = Consumer(_options(options))
 
@@ -97,31 +101,25 @@ class Source:
     def batches(self, size: int, seconds: float) -> list[Batch]:
         """Up to `size` messages that came within `seconds`, one batch a partition. Raises `SourceError`."""
         by_partition: dict[int, list[Message]] = {}
-        firsts: dict[int, int] = {}
         for message in self.consumer.consume(size, seconds):
             error, partition = message.error(), cast(int, message.partition())
             if error is None:
                 by_partition.setdefault(partition, []).append(message)
-                firsts.setdefault(partition, cast(int, message.offset()))
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                 self.ends[partition] = cast(int, message.offset())
-                firsts.setdefault(partition, self.ends[partition])
             elif error.code() in OUT_OF_RANGE:
                 if partition in self.positions:
                     self.astray.add(partition)
             elif error.code() not in PASSING:
                 raise SourceError(self.topic, error)
-        doubtful = [partition for partition, first in firsts.items() if self._doubts(partition, first)]
-        for partition in doubtful:
-            by_partition.pop(partition, None)
         return [self._batch(p, messages) for p, messages in by_partition.items() if p in self.positions]
 
     def idle(self, seconds: float) -> None:
         """Let time pass without reading anything, but stay in the group: partitions may come and go meanwhile."""
-        self._pause(self.positions)
+        self._stop_reading(self.positions)
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self.batches(1, min(left, IDLE_SECONDS))  # paused: gives nothing, serves rebalances
+            self.batches(1, min(left, IDLE_SECONDS))  # gives nothing, serves rebalances
 
     def go_on(self) -> None:
         """Read again after `idle`."""
@@ -147,18 +145,15 @@ class Source:
         """Read a partition from `offset` on, whether it just came or is open already."""
         self.waiting.discard(partition)
         self.astray.discard(partition)
-        place = TopicPartition(self.topic, partition, offset)
-        # Resumed first, see `_doubts`. And not `seek`: that waits for a fetch which may not have begun.
-        self.consumer.resume([place])
-        self.consumer.incremental_unassign([place])
-        self.consumer.incremental_assign([place])
+        self._stop_reading([partition])
+        self.consumer.incremental_assign([TopicPartition(self.topic, partition, offset)])
+        self.reading.add(partition)
         self.ends.pop(partition, None)
-        self.fresh[partition] = offset
         self.positions[partition] = offset
 
     def close(self, partition: int) -> None:
         """Read no more of it, until it is opened again."""
-        self._pause([partition])
+        self._stop_reading([partition])
         self.positions.pop(partition, None)
         self.waiting.add(partition)
 
@@ -177,27 +172,10 @@ class Source:
                 lags[partition] = max(0, marks[1] - max(position, self.ends.get(partition, 0)))
         return lags
 
-    def _doubts(self, partition: int, first: int) -> bool:
-        """Whether the first that comes of a partition may not be what comes next; then it is read again.
-
-        What librdkafka (2.16) has fetched of a partition, and nothing of it is consumed yet, it may drop without a word
-        when that one is resumed, or others are opened; what comes next then begins after a gap. A gap may also be a
-        true one (a transaction's marker, compaction): then the second reading begins where the first did.
-        """
-        if partition not in self.fresh or partition not in self.positions:
-            return False
-        position = self.positions[partition]
-        if first in (position, self.fresh[partition]):
-            return False
-        self.open(partition, position)
-        self.fresh[partition] = first
-        return True
-
     def _batch(self, partition: int, messages: list[Message]) -> Batch:
         first = self.positions[partition]
         offsets = [message.offset() or 0 for message in messages]
         following = offsets[-1] + 1
-        self.fresh.pop(partition, None)
         self.positions[partition] = following
         return Batch(
             self.topic,
@@ -212,18 +190,17 @@ class Source:
             messages,
         )
 
-    def _pause(self, partitions: Iterable[int]) -> None:
-        self.consumer.pause([TopicPartition(self.topic, partition) for partition in partitions])
+    def _stop_reading(self, partitions: Iterable[int]) -> None:
+        ours = self.reading.intersection(partitions)
+        self.consumer.incremental_unassign([TopicPartition(self.topic, partition) for partition in ours])
+        self.reading -= ours
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # Somewhere, as long as nothing comes from there: `open` will say where.
-        consumer.incremental_assign([TopicPartition(one.topic, one.partition, OFFSET_END) for one in partitions])
-        consumer.pause(partitions)
+        consumer.incremental_assign([])  # else the client would read them at once
         self.waiting.update(one.partition for one in partitions)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._drop(partitions, lost=False)
-        consumer.incremental_unassign(partitions)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._drop(partitions, lost=True)
@@ -234,6 +211,7 @@ class Source:
             self.astray.discard(one.partition)
             self.positions.pop(one.partition, None)
             self.dropped(one.partition, lost)
+        self._stop_reading([one.partition for one in partitions])
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,8 @@ Result = TypeVar("Result")
 
 # Lag, memory and Kafka's copy of the offsets are told this often.
 REPORT_SECONDS = 1.0
+# A rebalance takes many partitions at once and has a deadline: where Redis didn't answer for one, the others don't ask.
+HUSHED_SECONDS = 5.0
 
 
 class Batches(Protocol):
@@ -125,6 +127,7 @@ class Worker:
         self.tally = Tally()
         self.relearned = 0
         self.crashed = False
+        self.hushed_until = 0.0  # until then partitions go without a last checkpoint
         self.applied: dict[int, int] = {}  # told to Kafka again and again: a commit may fail in a rebalance
         self.read_until = 0.0  # when the last message read was produced, seconds since the epoch
 
@@ -202,20 +205,24 @@ class Worker:
         if partition is None:
             return
         log.info("lost" if lost else "revoked", extra={"partition": partition.name})
-        if lost or partition.ahead or self.crashed:
+        if lost or partition.ahead or self.crashed or self.clock() < self.hushed_until:
             return
         try:
             if partition.unsaved:
                 self.memory.save(partition)
             self.inflight.clear(partition.name)
         except (redis.RedisError, Stale) as error:  # the next owner then learns it again
+            if isinstance(error, redis.RedisError):
+                self.hushed_until = self.clock() + HUSHED_SECONDS
             log.warning("no last checkpoint", extra={"partition": partition.name, "reason": str(error)})
 
     def take(self, batch: Batch) -> None:
         """A batch as it comes from the source: up to the fence it is learned, from there on it is processed."""
         partition = self.partitions.get(batch.partition)
-        if partition is None or batch.first != partition.learned:
-            return  # the partition went away, or began anew elsewhere, while this waited
+        if partition is None:
+            return  # it went away while this waited
+        if batch.first != partition.learned:
+            raise Stale(partition.name, f"a batch from {batch.first}, not {partition.learned}")
         known, new = batch.split(partition.fence.offset)
         if known.following > known.first:
             self.relearn(partition, known)

@@ -1,5 +1,6 @@
 """The source on real brokers: who gets what, who keeps what, and what is said when records are gone."""
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -30,11 +31,11 @@ class Reader:
         given = {"bootstrap.servers": bootstrap, "group.id": topic, "log_level": 0, **options}
         self.source = Source(topic, given, "earliest", lambda number, lost: self.gone.append((number, lost)))
 
-    def turn(self, seconds: float = 0.1) -> None:
+    def turn(self, seconds: float = 0.1, size: int = 100) -> None:
         for number in list(self.source.waiting):
             self.source.open(number, self.places.get(number, 0))
-        for batch in self.source.batches(100, seconds):
-            assert batch.first == self.places.get(batch.partition, 0)
+        for batch in self.source.batches(size, seconds):
+            assert batch.first == batch.offsets[0] == self.places.get(batch.partition, 0)
             self.places[batch.partition] = batch.following
             self.read += [(batch.partition, offset) for offset in batch.offsets]
 
@@ -134,6 +135,28 @@ def test_offsets_that_retention_removed_are_told_and_not_jumped_over(kafka: Kafk
         one.source.open(2, 60)
         turn_until(lambda: len(one.read) == 340, one)
         assert one.source.astray == set()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_opened_idled_over_and_closed_nothing_is_skipped(seed: int, kafka: Kafka) -> None:
+    topic, rng = topic_on(kafka, f"restless-{seed}"), random.Random(seed)
+    send(kafka.bootstrap, topic, 800)
+    with readers(kafka.bootstrap, topic, CLASSIC) as (one,):
+        source = one.source
+        turn_until(lambda: len(one.held) == 4, one)
+        deadline = time.monotonic() + 60
+        while len(one.read) < 800:
+            assert time.monotonic() < deadline, one.places
+            number = rng.randrange(PARTITIONS)
+            if rng.random() < 0.3:
+                source.idle(0.1 * rng.random())
+                source.go_on()
+            if rng.random() < 0.3 and number in source.positions:
+                source.open(number, source.positions[number])
+            if rng.random() < 0.2 and number in source.positions:
+                source.close(number)
+            one.turn(0.05, size=rng.choice([1, 20, 100]))
+        assert sorted(one.read) == all_of(800)
 
 
 def test_a_broker_that_restarts_is_waited_for(kafka: Kafka) -> None:
