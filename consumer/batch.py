@@ -49,12 +49,6 @@ class Batch:
         middle = min(max(offset, self.first), self.following)
         return self._part(0, at, self.first, middle), self._part(at, len(self.offsets), middle, self.following)
 
-    def singles(self) -> "list[Batch]":
-        """One batch a message; together they cover the same stretch."""
-        cuts = [*self.offsets[1:], self.following]
-        firsts = [self.first, *self.offsets[1:]]
-        return [self._part(i, i + 1, firsts[i], cuts[i]) for i in range(len(self.offsets))]
-
     def _part(self, start: int, stop: int, first: int, following: int) -> "Batch":
         return Batch(
             self.topic,

@@ -5,7 +5,7 @@ Labels come from closed sets alone (streams, parts, reasons, stages), so hostile
 
 import platform
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from wsgiref.simple_server import WSGIServer
 
@@ -210,6 +210,11 @@ class Metrics:
             above = int((score >= level).sum())
             self.anomalies.labels(self.stream, severity).inc(above - counted)
             counted = above
+
+    def observe_missing(self, missing: NDArray[np.bool_], features: Sequence[str]) -> None:
+        """Count the imputed values of bool[n, f], by feature."""
+        for feature in np.flatnonzero(missing.any(axis=0)).tolist():
+            self.missing.labels(self.stream, features[feature]).inc(int(missing[:, feature].sum()))
 
     def observe_decoder(self, decoder: Decoder) -> None:
         """Fallbacks, and what came of questions to the schema registry."""

@@ -17,7 +17,7 @@ from ..scoring.model import Model
 from .batch import Batch
 from .board import Board, Row
 from .checkpoint import Begun, CheckpointError, Saved
-from .inflight import Mark, quarantined
+from .inflight import deaths_at, quarantined
 from .streams.base import Floats, Ints, Stream, night_name
 
 
@@ -49,7 +49,7 @@ class Partition:
         self.learned = begun.fence.learned
         self.ahead = False
         self.renewed = False  # the checkpoint was another model's: the ensemble starts anew at the fence
-        self.mark = Mark.read(begun.inflight, begun.fence.offset)
+        self.deaths = deaths_at(begun.inflight, begun.fence.offset)  # of workers, with what comes next in flight
         self.marked = False  # the first batch in flight leaves a mark
         self.quarantine = quarantined(begun.quarantine)
         self.elsewhere = begun.fence.entities > 0  # whether Redis may know entities that aren't in memory
@@ -116,7 +116,7 @@ class Partition:
 
     def verdict(self, offset: int, error: DecodeError) -> DecodeError:
         """Why a message is dead: one in quarantine was never looked at."""
-        return DecodeError("crash", "it ended the process more than once") if offset in self.quarantine else error
+        return DecodeError("crash", "it ends a process that reads it") if offset in self.quarantine else error
 
     def fits(self, events: int) -> bool:
         """Whether so many events can be taken in without a checkpoint first."""

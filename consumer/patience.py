@@ -2,8 +2,10 @@
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 import redis
@@ -75,6 +77,26 @@ class Patience:
         if now - self.logged.get(kind, -LOG_SECONDS) >= LOG_SECONDS:
             self.logged[kind] = now
             log.warning("paused", extra={"kind": kind, "reason": str(error)})
+
+
+def later(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Start `work` in a thread; what is returned answers its result, or raises `Unavailable` until it is there."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()  # nobody waits for it who has to end
+
+    def answer() -> Result:
+        if not future.done():
+            raise Unavailable("what was begun in another thread isn't done yet")
+        return future.result()
+
+    return answer
 
 
 #: A closed set of what goes wrong, for metrics; the first that fits.

@@ -16,24 +16,23 @@ from prometheus_client import CollectorRegistry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from ..schemas.columns import Wanted
 from ..schemas.decode import Decoder
 from ..schemas.errors import SkimError
 from ..schemas.gather import gather
-from ..schemas.registry import Registry
 from ..scoring.model import Model
 from .board import Board
 from .checkpoint import Begun
 from .config import Settings
+from .configured import configured_stream, decoder_of
 from .deadletter import DeadLetters, provide
 from .fence import NEW, Fence
 from .internal import ensure, rekeyed
 from .metrics import Metrics, serve
 from .partition import Partition
+from .probe import prober
 from .rekey import Rekey, RekeyedDecoder, beside, key_only
 from .source import Source
 from .streams.base import Stream
-from .streams.registry import stream_of
 from .tally import Tally
 from .watchdog import Watchdog
 from .worker import Worker
@@ -122,31 +121,6 @@ class BrokerLog:
             log.warning("kafka", extra={"error": error.name(), "detail": error.str()})
 
 
-def configured_stream(settings: Settings) -> Stream:
-    """The stream with its settings."""
-    state, history = settings.state, settings.history
-    if settings.stream == "ztf":
-        from .streams.ztf import Gate, Ztf
-
-        gate = Gate(**settings.gate.model_dump())
-        return Ztf(gate, history.mode, state.capacity, state.lifetime, history.points)
-    if settings.stream == "behaviour":
-        from .streams.behaviour import Behaviour
-
-        return Behaviour(state.capacity, state.lifetime)
-    return stream_of(settings.stream)
-
-
-def decoder_of(
-    settings: Settings, stream: Stream, wanted: Wanted | None = None, make: type[Decoder] = Decoder
-) -> Decoder:
-    """The decoder of the topic's framing; it reads `wanted`, or all that the stream wants."""
-    framing = settings.framing or stream.framing
-    where = settings.registry
-    registry = Registry(where.url, where.folder, where.cache, patient=True) if where.url or where.folder else None
-    return make(wanted or stream.wanted, framing, stream.schema() if framing == "plain" else None, registry)
-
-
 def rekey_of(settings: Settings, stream: Stream) -> Rekey:
     """The stage that repartitions the topic. Raises `InternalTopicError`."""
     options, topic = kafka_options(settings), settings.topic or stream.name
@@ -210,6 +184,7 @@ def run(
         checkpoint_seconds=settings.checkpoint.seconds,
         lost_offsets=settings.kafka.lost_offsets,
         watchdog=Watchdog(settings.watchdog.seconds),
+        probe=prober(settings),
     )
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     try:

@@ -2,6 +2,13 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from ..scoring.ensemble import Scores
+from .metrics import Metrics
+from .partition import Featured
+from .work import Work
+
 
 @dataclass
 class Tally:
@@ -16,3 +23,23 @@ class Tally:
         """Count `count` more of one reason."""
         if count:
             group[reason] = group.get(reason, 0) + count
+
+
+def account(work: Work, featured: Featured, scores: Scores, tally: Tally, metrics: Metrics) -> None:
+    """Add a committed batch to the tally and the metrics."""
+    stream, batch = metrics.stream, work.batch
+    consumed, warming = len(batch.values), int(np.isnan(scores.score).sum())
+    tally.consumed += consumed
+    tally.scored += len(scores.score) - warming
+    metrics.consumed.labels(stream).inc(consumed)
+    metrics.scored.labels(stream).inc(len(scores.score) - warming)
+    for reason, count in {**featured.unscored, "warming": warming}.items():
+        tally.add(tally.unscored, reason, count)
+        metrics.unscored.labels(stream, reason).inc(count)
+    for _, error in work.dead:
+        tally.add(tally.dead, error.reason)
+        metrics.rejected.labels(stream, error.reason).inc()
+    metrics.dead.labels(stream, "delivered").inc(len(work.dead))
+    metrics.consumed_bytes.labels(stream).inc(sum(map(len, filter(None, batch.values))))
+    metrics.batch.observe(consumed)
+    metrics.observe_scores(scores.score)

@@ -10,17 +10,15 @@ On assignment the last checkpoint is restored, and what lies between it and the 
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import redis
 
-from ..schemas.columns import Columns
 from ..schemas.decode import Decoder
-from ..schemas.errors import DecodeError, SkimError
+from ..schemas.errors import SkimError
 from ..schemas.registry import RegistryUnavailable
 from ..scoring.ensemble import Scores
 from ..scoring.model import Model
@@ -29,17 +27,17 @@ from .board import Board, Row
 from .checkpoint import Checkpoints
 from .deadletter import DeadLetterError
 from .fence import Stale
-from .inflight import Inflight, Mark
+from .inflight import SUSPICIOUS_DEATHS, Inflight
 from .letter import Letter
 from .memory import Memory
 from .metrics import Metrics
 from .opening import LostOffsets, settle
 from .partition import Featured, Partition
-from .patience import Interrupted, Patience, Unavailable
-from .source import Start
-from .streams.base import Ints, Stream
-from .tally import Tally
+from .patience import Interrupted, Patience, Unavailable, later
+from .streams.base import Stream
+from .tally import Tally, account
 from .watchdog import Watchdog
+from .work import Batches, Letters, Work
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -50,46 +48,11 @@ REPORT_SECONDS = 1.0
 HUSHED_SECONDS = 5.0
 
 
-class Batches(Protocol):
-    """What a worker needs of a source."""
-
-    topic: str
-    start: Start
-    waiting: set[int]  # partitions that came, and are to be opened
-    astray: set[int]  # open ones whose position the topic no longer has
-
-    def batches(self, size: int, seconds: float) -> list[Batch]: ...
-    def range(self, partition: int) -> tuple[int, int]: ...
-    def open(self, partition: int, offset: int) -> None: ...
-    def close(self, partition: int) -> None: ...
-    def idle(self, seconds: float) -> None: ...
-    def go_on(self) -> None: ...
-    def commit(self, positions: Mapping[int, int]) -> None: ...
-    def lag(self) -> dict[int, int]: ...
-
-
-class Letters(Protocol):
-    """What a worker needs of the dead letters."""
-
-    def send(self, letter: Letter) -> None: ...
-    def confirm(self) -> None: ...
-
-
-@dataclass(slots=True)
-class Work:
-    """A batch, decoded: its good records, which messages they are, and the messages that are dead, in order."""
-
-    batch: Batch
-    columns: Columns
-    index: Ints
-    dead: list[tuple[int, DecodeError]]
-    buried: bool = False
-
-
 class Worker:
     """Runs one stream. `clock` is for metrics and the time between checkpoints; no score depends on it.
 
-    `reached(point)` is called after each step of the commit order, for tests that end the process there.
+    `probe(batch)` answers which offsets are known to end a process. `reached(point)` is called after each step of the
+    commit order, for tests that end the process there.
     """
 
     def __init__(
@@ -104,6 +67,7 @@ class Worker:
         checkpoint_seconds: float = 10.0,
         lost_offsets: LostOffsets = "stop",
         watchdog: Watchdog | None = None,
+        probe: Callable[[Batch], frozenset[int]] = lambda batch: frozenset(),
         reached: Callable[[str], None] = lambda point: None,
     ) -> None:
         model.require(stream.features)
@@ -117,6 +81,7 @@ class Worker:
         self.checkpoint_seconds = checkpoint_seconds
         self.lost_offsets: LostOffsets = lost_offsets
         self.watchdog = watchdog or Watchdog()
+        self.probe = probe
         self.reached = reached
         self.checkpoints = Checkpoints(board.client, board.stream)
         self.inflight = Inflight(board.client, board.stream)
@@ -228,15 +193,9 @@ class Worker:
             self.relearn(partition, known)
         if new.following == new.first:
             return
-        if partition.mark.suspicious:
-            for one in new.singles():
-                self._mark_alone(partition, one)
-                self.process(partition, one)
-            partition.mark = Mark(new.following)
-        else:
-            if not partition.marked:
-                self._mark_batch(partition, new)
-            self.process(partition, new)
+        if not partition.marked:
+            self._mark(partition, new)
+        self.process(partition, new)
 
     def process(self, partition: Partition, batch: Batch) -> None:
         """One batch through all stages, onto the board. Raises `Stale` if the fence refuses it: nothing was applied."""
@@ -248,7 +207,13 @@ class Worker:
         partition.fence = partition.fence._replace(offset=batch.following)
         partition.learned, partition.ahead = batch.following, False
         self.applied[batch.partition] = batch.following
-        self._count(work, featured, scores, changed)
+        self.read_until = batch.timestamps[-1] / 1000.0
+        account(work, featured, scores, self.tally, self.metrics)
+        metrics, name, now = self.metrics, self.stream.name, self.clock()
+        metrics.observe_missing(scores.missing, self.stream.features)
+        metrics.board_changes.labels(name).inc(changed)
+        metrics.applied.labels(name).set(now)
+        metrics.latency.observe(now - np.array(batch.timestamps)[work.index] / 1000.0, name)
 
     def relearn(self, partition: Partition, batch: Batch) -> None:
         """Records that are on the board already: what they teach, and nothing else."""
@@ -381,49 +346,22 @@ class Worker:
         partition.ensemble, partition.renewed = self.model.ensemble(), False
         self.save(partition)
 
-    def _mark_batch(self, partition: Partition, batch: Batch) -> None:
-        """Say that the first batch since the assignment is in flight."""
-        put = self.inflight.put
-        self._insist(lambda: put(partition.name, batch.first, 1, alone=False), self._owned(partition))
-        partition.marked = True
-
-    def _mark_alone(self, partition: Partition, batch: Batch) -> None:
-        """Say that one message is in flight; or, if it is known to be deadly, that it is never to be touched."""
-        mark = partition.mark if partition.mark.alone and partition.mark.offset == batch.first else Mark(batch.first)
+    def _mark(self, partition: Partition, batch: Batch) -> None:
+        """Say that the first batch since the assignment is in flight; if workers died of it, look at it from afar."""
+        if partition.deaths >= SUSPICIOUS_DEATHS:
+            log.warning("suspicious", extra={"partition": partition.name, "deaths": partition.deaths})
+            found = self._insist(later(lambda: self.probe(batch)), self._owned(partition))
+            for offset in sorted(found - partition.quarantine):
+                log.error("quarantined", extra={"partition": partition.name, "offset": offset})
+            partition.quarantine |= found
 
         def marked() -> None:
-            if mark.guilty:
-                partition.quarantine |= {batch.offsets[0]}
+            if partition.quarantine:
                 self.inflight.set_aside(partition.name, partition.quarantine)
-                log.error("quarantined", extra={"partition": partition.name, "offset": batch.offsets[0]})
-            self.inflight.put(partition.name, batch.first, mark.crashes + 1, alone=True)
+            self.inflight.put(partition.name, batch.first, partition.deaths + 1)
 
         self._insist(marked, self._owned(partition))
-
-    def _count(self, work: Work, featured: Featured, scores: Scores, changed: int) -> None:
-        stream, metrics, batch = self.stream.name, self.metrics, work.batch
-        consumed, warming = len(batch.values), int(np.isnan(scores.score).sum())
-        self.tally.consumed += consumed
-        self.tally.scored += len(scores.score) - warming
-        metrics.consumed.labels(stream).inc(consumed)
-        metrics.scored.labels(stream).inc(len(scores.score) - warming)
-        for reason, count in {**featured.unscored, "warming": warming}.items():
-            self.tally.add(self.tally.unscored, reason, count)
-            metrics.unscored.labels(stream, reason).inc(count)
-        for _, error in work.dead:
-            self.tally.add(self.tally.dead, error.reason)
-            metrics.rejected.labels(stream, error.reason).inc()
-        metrics.dead.labels(stream, "delivered").inc(len(work.dead))
-        metrics.consumed_bytes.labels(stream).inc(sum(map(len, filter(None, batch.values))))
-        metrics.batch.observe(consumed)
-        metrics.observe_scores(scores.score)
-        for feature in np.flatnonzero(scores.missing.any(axis=0)):
-            missing = int(scores.missing[:, feature].sum())
-            metrics.missing.labels(stream, self.stream.features[feature]).inc(missing)
-        metrics.board_changes.labels(stream).inc(changed)
-        metrics.applied.labels(stream).set(self.clock())
-        self.read_until = batch.timestamps[-1] / 1000.0
-        metrics.latency.observe(self.clock() - np.array(batch.timestamps)[work.index] / 1000.0, stream)
+        partition.marked = True
 
     def _insist(self, work: Callable[[], Result], wanted: Callable[[], bool]) -> Result:
         """Try until it succeeds; at once or never where there is no stream to pause (`run` has not been called)."""

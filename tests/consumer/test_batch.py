@@ -57,20 +57,10 @@ def test_split_parts_a_batch_at_any_offset(gaps: list[int], keyed: bool, more: i
     assert {before.keys is None, after.keys is None} == {not keyed}
 
 
-@given(GAPS, st.booleans(), st.integers(0, 2))
-def test_singles_cover_the_same_stretch_one_message_each(gaps: list[int], keyed: bool, more: int) -> None:
-    batch = made(10, gaps, keyed, more)
-    singles = batch.singles()
-    assert [one.offsets for one in singles] == [[offset] for offset in batch.offsets]
-    assert (singles[0].first, singles[-1].following) == (batch.first, batch.following)
-    assert [one.following for one in singles[:-1]] == [one.first for one in singles[1:]]
-    assert all(consistent(one) for one in singles)
-
-
 def test_a_batch_without_its_messages_still_works() -> None:
     batch = Batch("t", 0, 0, 1, [0], [b"x"], [0])
     assert batch.origin(0) == (None, None)
-    assert batch.split(0)[1].singles()[0].values == [b"x"]
+    assert batch.split(0)[1].values == [b"x"]
 
 
 def test_headers_that_the_client_cannot_give_are_none() -> None:

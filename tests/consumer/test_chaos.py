@@ -149,19 +149,17 @@ def test_kill_9_at_random_moments_changes_nothing(
     for _ in range(kills):
         stage.send(events // (kills + 1))
         name = stage.alone()
-        time.sleep(rng.uniform(0.05, 1.0))
+        if rng.random() < 0.3:
+            time.sleep(rng.uniform(0.05, 1.0))  # while it starts, joins or recovers, most likely
+        else:
+            wait_for(partial(stage.fleet.has_emitted, name), f"it works\n{stage.fleet.log(name)[-3000:]}")
+            time.sleep(rng.uniform(0.0, 0.05))
         stage.fleet.kill(name)
     stage.finish()
     busy, emitted, again = stage.fleet.busy(), len(stage.fleet.emitted()), stage.fleet.repeated()
-    assert busy > kills / 3, "most were killed before they did anything"
+    assert busy > kills / 2, "most were killed before they did anything"
     assert again > 0, "none was killed between a score and its commit"
-    figures[f"kills_{kills}"] = {
-        "killed_at_work": busy,
-        "events": emitted,
-        "scored_again": again,
-        "lost": 0,
-        "twice": 0,
-    }
+    figures[f"kills_{kills}"] = {"killed_at_work": busy, "events": emitted, "scored_in_vain": again}
 
 
 @pytest.mark.chaos

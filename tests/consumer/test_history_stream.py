@@ -13,7 +13,7 @@ import redis
 
 from skimstream.consumer.checkpoint import CheckpointError, pack, unpack
 from skimstream.consumer.config import ConfigError, Settings, load_settings
-from skimstream.consumer.run import configured_stream
+from skimstream.consumer.configured import configured_stream
 from skimstream.consumer.streams.base import Features
 from skimstream.consumer.streams.behaviour import Behaviour
 from skimstream.consumer.streams.ztf import Gate, Ztf, ZtfHistoryState

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from skimstream.consumer.batch import Batch
 from skimstream.consumer.board import key, read_offsets
 from skimstream.consumer.checkpoint import CheckpointError
 from skimstream.consumer.fence import NEW
@@ -79,8 +80,7 @@ def test_twenty_deaths_at_any_point_of_the_commit_order_change_nothing(point: st
         for life in itertools.count():
             # So that there is something to learn again, some die after a commit.
             where = rng.choice([point, point, "committed"]) if life < 30 else ""
-            # Not at the very first batch again and again: a message that is there each time is taken for the cause.
-            left = rng.randint(*{"opened": (1, 2), "told": (1, 1), "relearned": (1, 3)}.get(where, (2, 8)))
+            left = rng.randint(*{"opened": (1, 2), "told": (1, 1), "relearned": (1, 3)}.get(where, (1, 8)))
 
             def reached(here: str, where: str = where) -> None:
                 nonlocal left
@@ -126,7 +126,10 @@ class Deadly(Recorder):
 
 
 def deadly(store: redis.Redis) -> Deadly:
-    worker = recorder(store)
+    def probe(batch: Batch) -> frozenset[int]:
+        return frozenset(at for at, one in zip(batch.offsets, batch.values, strict=True) if one == b"deadly")
+
+    worker = recorder(store, probe=probe)
     worker.__class__ = Deadly
     assert isinstance(worker, Deadly)
     return worker
@@ -145,7 +148,7 @@ def test_a_message_that_kills_is_found_and_set_aside(store: redis.Redis) -> None
             break
         except Died:
             assert life < 6, "it dies again and again"
-    assert len(workers) == 5  # in the batch, in the marked batch, alone, alone, then not any more
+    assert len(workers) == 4  # dies unmarked, then marked twice; then it is looked at from afar
     letters = workers[-1].letters
     assert isinstance(letters, Letters)
     assert letters.sent == [(123, b"deadly", "crash")]
@@ -159,6 +162,25 @@ def test_a_message_that_kills_is_found_and_set_aside(store: redis.Redis) -> None
     again = deadly(store)
     finish(again, Listed(topic, itertools.repeat(40)))
     assert (again.relearned, again.tally.consumed) == (301, 0)
+
+
+def test_workers_that_die_again_and_again_at_one_offset_condemn_no_innocent_message(store: redis.Redis) -> None:
+    topic = topic_of(100, partitions=1)
+    expected, scores = undisturbed(store, topic)
+    workers: list[Recorder] = []
+    for life in range(12):
+
+        def reached(point: str, life: int = life) -> None:
+            if life < 11 and point == "learned":
+                raise Died
+
+        workers.append(recorder(store, reached=reached))
+        try:
+            finish(workers[-1], Listed(topic, itertools.repeat(10)))
+        except Died:
+            continue
+    assert learned(store, "behaviour") == expected
+    assert scores_of(workers) == scores
 
 
 def test_an_outlived_entity_is_a_new_one_however_it_is_run(store: redis.Redis) -> None:

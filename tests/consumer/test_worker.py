@@ -18,7 +18,8 @@ from skimstream.consumer.board import Board, key, read_offsets, read_top
 from skimstream.consumer.metrics import Metrics
 from skimstream.consumer.partition import Featured, Partition
 from skimstream.consumer.streams.registry import stream_of
-from skimstream.consumer.worker import Work, Worker
+from skimstream.consumer.work import Work
+from skimstream.consumer.worker import Worker
 from skimstream.producer.encode import container, plain
 from skimstream.producer.schema import load
 from skimstream.producer.simulate.night import simulate_night

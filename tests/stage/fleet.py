@@ -104,6 +104,11 @@ class Fleet:
         """What all workers logged."""
         return "".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
 
+    def has_emitted(self, name: str) -> bool:
+        """Whether a worker has emitted anything."""
+        path = self.folder / f"{name}.emitted"
+        return path.exists() and path.stat().st_size > 0
+
     def busy(self) -> int:
         """How many workers have emitted anything."""
         return sum(path.stat().st_size > 0 for path in self.folder.glob("*.emitted"))

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from skimstream.consumer.config import load_settings
-from skimstream.consumer.run import configured_stream, run, warm_up
+from skimstream.consumer.configured import configured_stream
+from skimstream.consumer.run import run, warm_up
 
 from .listed import Recorder, model_of
 

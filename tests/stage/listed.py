@@ -19,7 +19,8 @@ from skimstream.consumer.partition import Featured, Partition
 from skimstream.consumer.source import Start
 from skimstream.consumer.streams.base import Stream
 from skimstream.consumer.streams.behaviour import Behaviour
-from skimstream.consumer.worker import Work, Worker
+from skimstream.consumer.work import Work
+from skimstream.consumer.worker import Worker
 from skimstream.producer.encode import plain
 from skimstream.producer.schema import load
 from skimstream.producer.simulate.sessions import simulate_sessions

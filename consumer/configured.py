@@ -1,0 +1,33 @@
+"""The stream and the decoder that settings speak of."""
+
+from ..schemas.columns import Wanted
+from ..schemas.decode import Decoder
+from ..schemas.registry import Registry
+from .config import Settings
+from .streams.base import Stream
+from .streams.registry import stream_of
+
+
+def configured_stream(settings: Settings) -> Stream:
+    """The stream with its settings."""
+    state, history = settings.state, settings.history
+    if settings.stream == "ztf":
+        from .streams.ztf import Gate, Ztf
+
+        gate = Gate(**settings.gate.model_dump())
+        return Ztf(gate, history.mode, state.capacity, state.lifetime, history.points)
+    if settings.stream == "behaviour":
+        from .streams.behaviour import Behaviour
+
+        return Behaviour(state.capacity, state.lifetime)
+    return stream_of(settings.stream)
+
+
+def decoder_of(
+    settings: Settings, stream: Stream, wanted: Wanted | None = None, make: type[Decoder] = Decoder
+) -> Decoder:
+    """The decoder of the topic's framing; it reads `wanted`, or all that the stream wants."""
+    framing = settings.framing or stream.framing
+    where = settings.registry
+    registry = Registry(where.url, where.folder, where.cache, patient=True) if where.url or where.folder else None
+    return make(wanted or stream.wanted, framing, stream.schema() if framing == "plain" else None, registry)

@@ -1,0 +1,48 @@
+"""What a worker works on, and what it needs of the source and of the dead letters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..schemas.columns import Columns
+from ..schemas.errors import DecodeError
+from .batch import Batch
+from .letter import Letter
+from .source import Start
+from .streams.base import Ints
+
+
+@dataclass(slots=True)
+class Work:
+    """A batch, decoded: its good records, which messages they are, and the messages that are dead, in order."""
+
+    batch: Batch
+    columns: Columns
+    index: Ints
+    dead: list[tuple[int, DecodeError]]
+    buried: bool = False
+
+
+class Batches(Protocol):
+    """What a worker needs of a source."""
+
+    topic: str
+    start: Start
+    waiting: set[int]  # partitions that came, and are to be opened
+    astray: set[int]  # open ones whose position the topic no longer has
+
+    def batches(self, size: int, seconds: float) -> list[Batch]: ...
+    def range(self, partition: int) -> tuple[int, int]: ...
+    def open(self, partition: int, offset: int) -> None: ...
+    def close(self, partition: int) -> None: ...
+    def idle(self, seconds: float) -> None: ...
+    def go_on(self) -> None: ...
+    def commit(self, positions: Mapping[int, int]) -> None: ...
+    def lag(self) -> dict[int, int]: ...
+
+
+class Letters(Protocol):
+    """What a worker needs of the dead letters."""
+
+    def send(self, letter: Letter) -> None: ...
+    def confirm(self) -> None: ...
