@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly chaos lint types dev models bench-scoring bench-decode bench-bombs fuzz kafka kafka-down dist clean
+.PHONY: help demo test nightly chaos lint types dev models bench-scoring bench-decode bench-bombs bench-models fuzz kafka kafka-down dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ bench-decode: dev ## The compiled decoder against fastavro, as ratios
 
 bench-bombs: dev ## How fast hostile messages are refused
 	$(BIN)/python benchmarks/bombs.py
+
+bench-models: dev ## How fast damaged and forged model files are refused, and in how much memory
+	$(BIN)/python benchmarks/models.py
 
 fuzz: .venv/fuzz ## Fuzz the decoder (FOR=600s for longer); inputs that fail are kept in build/fuzz
 	$(BIN)/python fuzz/decode.py --for $(FOR)

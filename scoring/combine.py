@@ -23,6 +23,8 @@ GUARD_SIGMAS, GUARD_SHARE, GUARD_STEP = 2.5, 0.02, 0.002
 # Below, "very normal" must not outvote another part's alarm; above, one part must not drown the others.
 FLOOR, CAP = -3.0, 8.0
 FLAT = 1e-12
+# No score comes near it; as a count of events float64 holds it exactly.
+LARGEST = 2.0**53
 
 MEAN, VARIANCE, SEEN, GUARD, GUARD_AT = range(5)
 COLUMNS = 5
@@ -57,7 +59,8 @@ class Combiner:
         if state is None or state.dtype != np.float64 or state.shape != (parts, COLUMNS):
             raise ModelError(f"state must be float64[{parts}, {COLUMNS}]", where="combiner")
         others = np.delete(state, GUARD, axis=1)
-        if not np.isfinite(others).all() or np.isnan(state[:, GUARD]).any() or (others[:, 1:] < 0).any():
+        usual = (np.abs(others) <= LARGEST).all() and (others[:, 1:] >= 0).all()
+        if not usual or not ((np.abs(state[:, GUARD]) <= LARGEST) | (state[:, GUARD] == np.inf)).all():
             raise ModelError("state holds values that no run can produce", where="combiner")
         combiner = cls(parts)
         combiner.state[:] = state

@@ -1,4 +1,4 @@
-"""The errors of scoring: a model that is broken, a matrix that is not the model's, a row that no score exists for."""
+"""The errors of scoring: a broken model, a matrix that is not the model's, a row or an event that can't be scored."""
 
 from itertools import zip_longest
 
@@ -47,6 +47,21 @@ class RowRefused(ModelError):
         super().__init__(problem, where=f"row {row}, column {column}")
         self.row = row
         self.column = column
+
+
+class EventRefused(SkimError):
+    """An event that can't be scored: `place` says which one, `field` which of its fields, `problem` what is wrong.
+
+    >>> raise EventRefused("is 'ten' (str), expected a number", place="event 3", field="click_events")
+    Traceback (most recent call last):
+    skimstream.scoring.errors.EventRefused: event 3, click_events: is 'ten' (str), expected a number
+    """
+
+    def __init__(self, problem: str, *, place: str, field: str | None = None) -> None:
+        super().__init__(f"{place if field is None else f'{place}, {field}'}: {problem}")
+        self.problem = problem
+        self.place = place
+        self.field = field
 
 
 def _first_difference(expected: tuple[str, ...], given: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .errors import ModelError, RowRefused
-from .forest_kernel import add_values, survey
+from .forest_kernel import add_values, survey, tree_depths
 
 if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest, RandomForestClassifier
@@ -107,6 +107,8 @@ class Forest:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """The forest that `to_arrays` wrote; `arrays` may come from anyone: all is copied, then checked.
+
+        (But not copied if an array is frozen and owns its memory: a large model need not be held twice.)
 
         Raises ModelError unless every array is there with its type and shape, describes whole trees within the budgets
         MAX_NODES and MAX_STEPS, and holds no number that a fitted forest could not.
@@ -199,10 +201,12 @@ class _Reader:
             raise ModelError(f"has shape {array.shape}, expected {shape or '(n,), n > 0'}", where=name)
         if array.shape and len(array) > MAX_NODES:
             raise ModelError(f"has {len(array)} entries, more than the {MAX_NODES} allowed", where=name)
-        own = np.array(array, order="C", subok=False)  # nobody else can change it once it is checked
-        own.setflags(write=False)
-        self._taken[name] = own
-        return own
+        frozen = type(array) is np.ndarray and array.flags.owndata and array.flags.c_contiguous
+        if not frozen or array.flags.writeable:
+            array = np.array(array, order="C", subok=False)  # nobody else can change it once it is checked
+            array.setflags(write=False)
+        self._taken[name] = array
+        return array
 
     def scalar(self, name: str, dtype: DTypeLike) -> Any:
         """The one value of an array without dimensions, as a Python object."""
@@ -226,11 +230,12 @@ def _structure(
     n = len(feature)
     if sizes.min() < 1 or sizes.max() > n or sizes.sum() != n:
         raise ModelError(f"do not divide the {n} nodes: truncated or mixed up?", where="tree_sizes")
-    ends = np.cumsum(sizes)
-    roots = ends - sizes
+    # Positions are below 2 MAX_NODES: in int32 they take half the memory.
+    ends = np.cumsum(sizes, dtype=np.int32)
+    roots = (ends - sizes).astype(np.int32)
     inner = feature >= 0
-    inner_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(inner)])
-    here = np.arange(n)
+    inner_before = np.concatenate([np.zeros(1, np.int32), np.cumsum(inner, dtype=np.int32)])
+    here = np.arange(n, dtype=np.int32)
     root = np.repeat(roots, sizes)
     # Where a node's children lie if it has any: behind the root and the children of the tree's inner nodes before it.
     # In a tree each node lies before that place, since its parent came first; the last node is just before it.
@@ -238,18 +243,10 @@ def _structure(
     if not (here < children).all() or not np.array_equal(sizes, 1 + 2 * (inner_before[ends] - inner_before[roots])):
         raise ModelError("the leaves do not close the trees: truncated or mixed up?", where="feature")
 
-    depths = np.zeros(len(roots), np.int64)
-    tree, low, high = np.arange(len(roots)), roots, roots + 1  # trees that have this level, and its nodes in each
-    for depth in range(1, MAX_STEPS + 2):
-        inner_here = inner_before[high] - inner_before[low]
-        deeper = inner_here > 0
-        if not deeper.any():
-            break
-        tree, low, high = tree[deeper], high[deeper], (high + 2 * inner_here)[deeper]
-        depths[tree] = depth
-    if depths.sum() > MAX_STEPS:
+    depths = np.zeros(len(roots), np.uint32)
+    if tree_depths(inner_before, roots, depths) > MAX_STEPS:
         raise ModelError(f"depths add up to more than {MAX_STEPS} steps: set max_depth when fitting", where="feature")
-    return np.where(inner, children, here).astype(np.uint32), roots.astype(np.uint32), depths.astype(np.uint32)
+    return np.where(inner, children, here).astype(np.uint32), roots.astype(np.uint32), depths
 
 
 def _check_paths(expected: float, value: NDArray[np.float64]) -> None:

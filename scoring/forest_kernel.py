@@ -35,6 +35,19 @@ def survey(x: NDArray[np.float32]) -> tuple[bool, bool]:
 
 
 @njit(cache=True, nogil=True)
+def tree_depths(inner_before: NDArray[np.int32], roots: NDArray[np.int32], depths: NDArray[np.uint32]) -> int:
+    """Fill depths[T], level by level, and return their sum; inner_before[i] counts the inner nodes before node i."""
+    total = 0
+    for tree in range(roots.size):
+        low, high = roots[tree], roots[tree] + 1  # the nodes of a level
+        while inner_before[high] > inner_before[low]:
+            low, high = high, high + 2 * (inner_before[high] - inner_before[low])
+            depths[tree] += np.uint32(1)
+        total += depths[tree]
+    return total
+
+
+@njit(cache=True, nogil=True)
 def add_values(
     threshold: NDArray[np.float32],
     feature: NDArray[np.uint16],

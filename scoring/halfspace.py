@@ -18,8 +18,12 @@ Mode = Literal["robust", "river"]
 
 # 32 trees of height 16, where River's own objects take a gigabyte: more is a mistyped height.
 MOST_NODES, MOST_HEIGHT = 1 << 22, 20
-# Sums of two counts stay exact in int32, and the table of logarithms (8 bytes x height + 1 each) within memory.
+# Sums of two counts stay exact in int32.
 LONGEST_WINDOW = 1 << 20
+# The table of logarithms has (window + 1) (height + 1) of them: 8 MB, enough for windows of 116,000 at height 8.
+MOST_LOGARITHMS = 1 << 20
+# Names of features, a line each; the 52 of a light-curve model take 1 kB.
+NAMES_BYTES = 1 << 20
 # The range of float32, which the frozen forest has too. Squares of such values, the running variance, can't overflow.
 LARGEST = float(np.finfo(np.float32).max)
 # A count of events that float64 holds exactly; at a million events a second it lasts 285 years.
@@ -337,12 +341,15 @@ def _checked(array: Array, where: str, dtype: DTypeLike, shape: tuple[int, ...],
 
 def _checked_table(log2_mass: Array | None, window: int, height: int) -> Array:
     """log2(1 + r 2^depth) float64[window + 1, height + 1]; one from another maths library is kept to the bit."""
+    if (window + 1) * (height + 1) > MOST_LOGARITHMS:
+        most = MOST_LOGARITHMS // (height + 1) - 1
+        raise ModelError(f"is {window}, expected at most {most} at height {height} if robust", where="window_size")
     if log2_mass is not None:
         log2_mass = _checked(log2_mass, "log2_mass", np.float64, (window + 1, height + 1), 0, np.inf)
     table = np.log2(1.0 + np.outer(np.arange(window + 1), 2 ** np.arange(height + 1)))
     if log2_mass is None:
         return cast(Array, table)
-    if not np.allclose(log2_mass, table, rtol=1e-12, atol=0):
+    if not (np.abs(log2_mass - table) <= 1e-12 * table).all():
         raise ModelError("is not log2(1 + r 2^depth)", where="log2_mass")
     return log2_mass
 
@@ -355,8 +362,9 @@ def _checked_names(features: Sequence[str]) -> tuple[str, ...]:
 
 
 def _read_names(text: Array) -> list[str]:
-    if text.dtype != np.uint8 or text.ndim != 1:
-        raise ModelError(f"is {text.dtype}{list(text.shape)}, expected uint8[bytes]", where="features")
+    if text.dtype != np.uint8 or text.ndim != 1 or len(text) > NAMES_BYTES:
+        given = f"{text.dtype}{list(text.shape)}"
+        raise ModelError(f"is {given}, expected uint8[bytes], {NAMES_BYTES} at most", where="features")
     try:
         return text.tobytes().decode().split("\n")
     except UnicodeDecodeError as error:

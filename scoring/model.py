@@ -22,7 +22,7 @@ from .ensemble import PARTS, Ensemble
 from .errors import FeatureMismatch, ModelError
 from .forest import Forest
 from .halfspace import HalfSpaceTrees
-from .npz import read_arrays, write_arrays
+from .npz import TOTAL_BYTES, read_arrays, write_arrays
 from .prepare import Reference
 
 FORMAT, FORMAT_VERSION = "skimstream-model", 1
@@ -31,6 +31,9 @@ MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 # A manifest lists features and metrics; the 52 names of a light-curve model take 4 kB.
 MANIFEST_BYTES = 1 << 20
 FILE_BYTES = 256 << 20
+# Arrays take no more than 16 MiB and 64 times what the file takes (a trained model: 3 times): a small file can't cost
+# the time and the memory of a large one.
+SMALL_BYTES, INFLATION = 16 << 20, 64
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Model:
         digest = hashlib.sha256(json.dumps([self.stream, self.features, self.units]).encode())
         for name, array in sorted(self._arrays().items()):
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()[:12]
 
     @property
@@ -99,12 +102,16 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path) -> "Model":
-        """Read and check a bundle. Raises `ModelError`, saying which file and what is wrong with it."""
+        """Read and check a bundle, taken as hostile. Raises `ModelError`, saying which file and what is wrong with it.
+
+        Takes at most twice the memory that its arrays are allowed (512 MiB; less for a small file), and runs nothing.
+        """
         manifest = _read_manifest(folder / MANIFEST)
         packed = _read(folder / ARRAYS, FILE_BYTES)
         if hashlib.sha256(packed).hexdigest() != manifest["arrays_sha256"]:
             raise ModelError("the arrays are not the ones the manifest was written for", where=str(folder / ARRAYS))
-        arrays = read_arrays(packed, folder / ARRAYS)
+        arrays = read_arrays(packed, folder / ARRAYS, min(TOTAL_BYTES, SMALL_BYTES + INFLATION * len(packed)))
+        del packed
         features = tuple(one["name"] for one in manifest["features"])
         forest = Forest.from_arrays(_part(arrays, "forest"))
         halfspace = HalfSpaceTrees.from_arrays(_part(arrays, "halfspace"))
@@ -140,15 +147,20 @@ class Model:
         return {f"{part}.{name}": array for part, group in parts.items() for name, array in group.items()}
 
 
-def _part(arrays: Mapping[str, NDArray[np.generic]], part: str) -> dict[str, NDArray[np.generic]]:
+def _part(arrays: dict[str, NDArray[np.generic]], part: str) -> dict[str, NDArray[np.generic]]:
+    """Take one part's arrays out, frozen: who needs them as they are need not copy them."""
     prefix = part + "."
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    taken = {name.removeprefix(prefix): arrays.pop(name) for name in tuple(arrays) if name.startswith(prefix)}
+    for array in taken.values():
+        array.setflags(write=False)
+    return taken
 
 
 def _read(path: Path, limit: int) -> bytes:
     try:
+        size = path.stat().st_size  # `read` allocates what it is asked for
         with path.open("rb") as stream:
-            data = stream.read(limit + 1)
+            data = stream.read(min(size, limit) + 1)
     except OSError as error:
         raise ModelError(
             f"can't be read ({error.strerror}); make a model with `skim train`", where=str(path)
@@ -180,6 +192,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     for one in manifest["features"]:
         if not (isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("unit"), str)):
             raise ModelError("every feature needs a name and a unit", where=str(path))
+    # These reach terminals, metrics and Redis.
+    texts = [manifest["stream"], *(one[key] for one in manifest["features"] for key in ("name", "unit"))]
+    if not all(text.isprintable() for text in texts):
+        raise ModelError("the stream and the features need printable names and units", where=str(path))
     names = [one["name"] for one in manifest["features"]]
     if not names or len(set(names)) != len(names):
         raise ModelError("features must be named, each once", where=str(path))

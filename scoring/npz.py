@@ -1,15 +1,20 @@
 """`.npz` files read with care: everything a header claims is checked before memory is allocated for it.
 
-numpy's own loader trusts the header: one hostile file of a few hundred bytes asks for 30 GiB.
-Format: NEP 1 (npy), a zip of npy members (npz). Object arrays, and with them pickle, are refused.
+numpy's own loader trusts the header: one hostile file of a few hundred bytes asks for 30 GiB. It also parses headers as
+Python literals, and zipfile reads a directory of any length and knows compressions that take gigabytes to undo. Here is
+read what `write_arrays` writes and nothing else: a zip (PKWARE's APPNOTE, without zip64) of stored or deflated npy
+members (NEP 1, version 1.0, C order). Object arrays, and with them pickle, can't even be written down.
 """
 
 import io
 import math
+import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +24,22 @@ from .errors import ModelError
 # The largest model in use, 500 trees of 3,000 rows, takes 40 MB.
 TOTAL_BYTES = 512 << 20
 MEMBERS = 64
-KINDS = "biufU"  # bool, int, uint, float, and text of fixed width: nothing that could hold code
+# A directory entry is 46 bytes and a name; those of a model have up to 24.
+DIRECTORY_BYTES = MEMBERS * 256
+# What is held twice while an array fills up.
+CHUNK_BYTES = 1 << 20
+
+# The end of a zip without a comment: signature, 8 bytes on disks and entries, the directory's size and place, 0.
+END = struct.Struct("<4s8xII2s")
+ZIP64_LOCATOR_BYTES = 20
+# An npy header as numpy writes it. The types: bool, int, uint, float, and text of fixed width; nothing that could hold
+# code. Up to 8 dimensions of 10 digits.
+MAGIC = b"\x93NUMPY\x01\x00"
+HEADER = re.compile(
+    rb"\{'descr': '(\|[biu]1|<[iuf][248]|<U[1-9]\d{0,3})', 'fortran_order': False, "
+    rb"'shape': \((|\d{1,10},|\d{1,10}(?:, \d{1,10}){1,7})\), \} *\n"
+)
+LAST_CODE_POINT, SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
 
 
 def write_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
@@ -30,8 +50,12 @@ def write_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
 
 
 def read_arrays(data: bytes, where: str | Path, limit: int = TOTAL_BYTES) -> dict[str, NDArray[np.generic]]:
-    """The arrays in npz bytes, by name. Raises `ModelError` for anything but numbers and text within `limit` bytes."""
+    """The arrays in npz bytes, by name, each owning its memory; beyond them about a megabyte is allocated.
+
+    Raises `ModelError` for anything but numbers and text within `limit` bytes in all.
+    """
     try:
+        _check_directory(data)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             if len(members) > MEMBERS:
@@ -46,19 +70,52 @@ def read_arrays(data: bytes, where: str | Path, limit: int = TOTAL_BYTES) -> dic
     return arrays
 
 
+def _check_directory(data: bytes) -> None:
+    """Raise ValueError unless the zip's directory is as short as 64 arrays need; zipfile reads it whole."""
+    if len(data) < END.size:
+        raise ValueError("too short for a zip")
+    signature, size, start, comment = END.unpack_from(data, len(data) - END.size)
+    locator = data[-END.size - ZIP64_LOCATOR_BYTES :][:4]
+    if signature != b"PK\x05\x06" or comment != b"\0\0" or locator == b"PK\x06\x07":
+        raise ValueError("no zip, or one with a comment or of more than 4 GiB")
+    if size > DIRECTORY_BYTES or start + size + END.size != len(data):
+        raise ValueError(f"a directory of {size} bytes at {start}, in a file of {len(data)}")
+
+
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np.generic]:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
+        raise ValueError(f"{member.filename} is encrypted, or compressed by other means than deflate")
     with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version != (1, 0):
-            raise ValueError(f"npy version {version}")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        if dtype.kind not in KINDS or fortran:
-            raise ValueError(f"{member.filename} holds {dtype}, {'Fortran' if fortran else 'C'} order")
+        dtype, shape = _read_header(stream)
         size = math.prod(shape) * dtype.itemsize
         if size != member.file_size - stream.tell():
             raise ValueError(f"{member.filename} says {size} bytes, the file has {member.file_size - stream.tell()}")
-        # The declared file size bounds the read; a member that inflates to more fails its length check here.
-        body = stream.read(size)
-        if len(body) != size or stream.read(1):
-            raise ValueError(f"{member.filename} is not as long as it says")
-    return np.frombuffer(body, dtype).reshape(shape).copy()
+        array: NDArray[Any] = np.empty(shape, dtype)
+        cells = array.reshape(-1).view(np.uint8)
+        # The declared file size bounds the read; a member that inflates to less or more fails here.
+        for at in range(0, size, CHUNK_BYTES):
+            room = cells[at : at + CHUNK_BYTES]
+            piece = stream.read(len(room))
+            if len(piece) != len(room):
+                raise ValueError(f"{member.filename} is shorter than it says")
+            room[:] = np.frombuffer(piece, np.uint8)
+        if stream.read(1):
+            raise ValueError(f"{member.filename} is longer than it says")
+    if dtype.kind == "b" and (cells > 1).any():
+        raise ValueError(f"{member.filename} holds bools that are neither 0 nor 1")
+    if dtype.kind == "U":
+        points = array.reshape(-1).view(np.uint32)
+        if ((points > LAST_CODE_POINT) | ((points >= SURROGATES[0]) & (points <= SURROGATES[1]))).any():
+            raise ValueError(f"{member.filename} holds text that is no Unicode")
+    return array
+
+
+def _read_header(stream: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The dtype and the shape that an npy header states."""
+    start = stream.read(len(MAGIC) + 2)
+    if len(start) < len(MAGIC) + 2 or not start.startswith(MAGIC):
+        raise ValueError("not an npy file of version 1.0")
+    found = HEADER.fullmatch(stream.read(int.from_bytes(start[-2:], "little")))
+    if found is None:
+        raise ValueError("not the npy header of an array of numbers or text in C order")
+    return np.dtype(found[1].decode()), tuple(int(length) for length in re.findall(rb"\d+", found[2]))

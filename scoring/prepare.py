@@ -71,13 +71,15 @@ class Reference:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.generic]], features: int) -> "Reference":
-        """Checked: finite float64[features] each, low <= median <= high, positive spread. Raises `ModelError`."""
+        """Checked: float64[features] within ±1e30 each, low <= median <= high, positive spread. Raises `ModelError`."""
         checked: dict[str, Floats] = {}
         for name in (one.name for one in fields(cls)):
             array = arrays.get(name)
-            if array is None or array.dtype != np.float64 or array.shape != (features,) or not np.isfinite(array).all():
-                raise ModelError(f"{name} must be {features} finite float64 values", where="reference")
+            if array is None or array.dtype != np.float64 or array.shape != (features,):
+                raise ModelError(f"{name} must be float64[{features}]", where="reference")
             checked[name] = np.asarray(array, np.float64)
+            if not (np.abs(checked[name]) <= LARGEST).all():
+                raise ModelError(f"{name} must be numbers within ±{LARGEST}", where="reference")
         reference = cls(**checked)
         if not (
             (reference.low <= reference.median)

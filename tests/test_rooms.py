@@ -251,7 +251,7 @@ def test_every_module_is_loaded_by_one_name_only() -> None:
     [
         (
             "import skimstream.consumer.run, skimstream.cli.models\nskimstream.cli.models.load_model('ztf', None)",
-            {"sklearn", "river"},
+            {"sklearn", "joblib", "river"},
         ),
         ("import skimstream.cli.main", {"numba", "sklearn", "river", "confluent_kafka"}),
     ],

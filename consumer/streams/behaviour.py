@@ -18,12 +18,11 @@ from ...schemas.decode import Choice
 from ...schemas.errors import DecodeError
 from ...scoring.entities import LIFETIME, Entities, Keys
 from ...scoring.features.behaviour import CATEGORIES, FEATURES, NUMBERS, UNITS, BehaviourFeatures
+from ...scoring.intake import EARLIEST, LATEST
 from .base import SECONDS_A_DAY, Features, Floats, Ints, faults
 from .timestamp import parse_times
 
 CAPACITY = 200_000  # users in memory, a partition; the others wait in Redis
-# What the old system called "time" may be any year that a web event can have: 2000-01-01 to 2100-01-01.
-EARLIEST, LATEST = 946_684_800.0, 4_102_444_800.0
 # Ids are kept in memory and in Redis, a user a row. UUIDs have 36 bytes; a SHA-512 in hexadecimal, the longest hash
 # that stands in for an id, has 128.
 ID_BYTES = 128

@@ -1,0 +1,160 @@
+"""Scoring a few events without a stream: in a notebook, a test, a service of one's own.
+
+from skimstream.scoring import Predictor
+
+predictor = Predictor("my-model")
+predictor.predict_single({"user_id": "u1", "transaction_amount": 4999.0})["is_anomaly"]
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import EventRefused, ModelError
+from .explain import reasons
+from .features.behaviour import FEATURES
+from .intake import Event, fields_of, take_in
+from .model import Model
+
+CLASSIFIER_THRESHOLD = 0.5  # more than half of the votes
+SCORE_THRESHOLD = 0.99  # one event in a hundred
+
+
+class Prediction(TypedDict):
+    """What is known about one event; plain Python values, ready for JSON."""
+
+    is_anomaly: bool  # anomaly_probability (of an isolation forest: score) > threshold
+    prediction: int  # the same as 1 or 0
+    anomaly_probability: float | None  # a classifier's share of votes, None for an isolation forest
+    confidence: float | None  # max(p, 1 - p) of it
+    score: float | None  # the whole detector's percentile, as on the board; None until it is warm
+    reasons: list[str]  # the features farthest from what training saw
+    missing: list[str]  # fields that the model knows and the event lacks: the median of training stood in
+    unseen: list[str]  # fields whose value no earlier event had: neutral values stood in
+    unused: list[str]  # fields that the model doesn't know
+    ids: dict[str, str | None]  # user_id, session_id: names, never features
+
+
+class Predictor:
+    """A model bundle that scores dicts. Nothing is kept from call to call, so threads may share one.
+
+    `model` is a bundle's folder or a `Model`; `threshold`, 0 to 1, is what `is_anomaly` compares with: a classifier's
+    `anomaly_probability` (0.5 if not given), or an isolation forest's `score` (0.99). Raises `ModelError`.
+
+    An event has the fields of its stream; `get_model_info()["fields"]` lists them. What isn't known is left out or
+    None (or NaN, as in data frames). A model of another stream than `behaviour` takes its features themselves.
+
+    Every call is a fresh partition that begins where training ended: it lives through `history`, then through the
+    events, in order, each scored from what came before it, and is then forgotten. So a batch gets, bit for bit, what a
+    worker with a new partition would give the same records, and no running stream notices. What compares an event with
+    its user's past, or a category with how often it was seen, is neutral for a single event without `history`: such
+    fields are then in `unseen`.
+
+    `anomaly_probability` is the share of a random forest's votes, and `confidence` the larger of it and its
+    complement: no probabilities in the strict sense, as nobody calibrated them against labels. An isolation forest
+    has neither (None). `score` is a percentile among recent events, whatever the model.
+
+    >>> from importlib.resources import files
+    >>> predictor = Predictor(str(files("skimstream.scoring") / "models" / "behaviour-demo"))
+    >>> habit = {"user_id": "u1", "device_type": "PC", "transaction_amount": 25.0, "time_on_page": 40.0}
+    >>> history = [habit | {"transaction_date": f"2026-11-{day:02}T20:15:00Z"} for day in range(1, 21)]
+    >>> night = habit | {"transaction_date": "2026-11-21T03:40:00Z", "device_type": "Mobile", "transaction_amount": 4e4}
+    >>> result = predictor.predict_single(night, history)
+    >>> result["is_anomaly"], result["unseen"], "clicks_count" in result["missing"]
+    (True, ['device_type'], True)
+    >>> predictor.predict_single(habit | {"transaction_amount": "25 EUR"})
+    Traceback (most recent call last):
+    skimstream.scoring.errors.EventRefused: event 0, transaction_amount: is '25 EUR' (str), expected a number, \
+or None if it isn't known
+    """
+
+    def __init__(self, model: Model | str | os.PathLike[str], threshold: float | None = None) -> None:
+        self.model = model if isinstance(model, Model) else Model.load(Path(model))
+        if self.model.stream == "behaviour":
+            self.model.require(FEATURES)
+        self._votes = self.model.forest.kind == "classifier"
+        usual = CLASSIFIER_THRESHOLD if self._votes else SCORE_THRESHOLD
+        self.threshold = usual if threshold is None else threshold
+        if not 0 <= self.threshold <= 1:
+            raise ModelError(f"is {threshold}, choose 0 to 1", where="threshold")
+
+    def predict_single(self, event: Event, history: Iterable[Event] | Any = ()) -> Prediction:
+        """The result of one event, after the events of `history`. Raises `EventRefused`."""
+        return self.predict_batch([event], history)[0]
+
+    def predict_batch(self, events: Iterable[Event] | Any, history: Iterable[Event] | Any = ()) -> list[Prediction]:
+        """The results of events in the order they happened, a list of dicts or a pandas DataFrame, after `history`.
+
+        Raises `EventRefused`, naming the event and the field, for a value of the wrong kind; then there are no results.
+        """
+        before, now = _records(history, "history"), _records(events, "events")
+        if not now:
+            return []
+        places = [f"history {i}" for i in range(len(before))] + [f"event {i}" for i in range(len(now))]
+        taken = take_in(self.model.stream, self.model.features, places, [*before, *now])
+        scores = self.model.ensemble().score_learn(taken.matrix)
+        first = len(before)
+        why = reasons(taken.matrix[first:], self.model.reference, self.model.features)
+        results: list[Prediction] = []
+        for row, because in enumerate(why, first):
+            score = float(scores.score[row]) if np.isfinite(scores.score[row]) else None
+            probability = float(scores.raw[row, 0]) if self._votes else None
+            decisive = probability if self._votes else score
+            anomalous = decisive is not None and decisive > self.threshold
+            results.append(
+                {
+                    "is_anomaly": anomalous,
+                    "prediction": int(anomalous),
+                    "anomaly_probability": probability,
+                    "confidence": None if probability is None else max(probability, 1 - probability),
+                    "score": score,
+                    "reasons": [str(reason) for reason in because],
+                    "missing": taken.missing[row],
+                    "unseen": taken.unseen[row],
+                    "unused": taken.unused[row],
+                    "ids": taken.ids[row],
+                }
+            )
+        return results
+
+    def predict(self, events: Iterable[Event] | Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Labels int64[n], 1 = anomaly, and anomaly probabilities float64[n] (NaN: an isolation forest has none)."""
+        results = self.predict_batch([events] if isinstance(events, dict) else events)
+        labels = np.array([one["prediction"] for one in results], np.int64)
+        return labels, np.array([one["anomaly_probability"] for one in results], np.float64)
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What the model is, wants, and did in training."""
+        model = self.model
+        return {
+            "model_type": "random forest" if self._votes else "isolation forest",
+            "model_id": model.id,
+            "stream": model.stream,
+            "is_loaded": True,
+            "feature_count": len(model.features),
+            "features": list(model.features),
+            "fields": list(fields_of(model.stream, model.features)),
+            "decides_on": "anomaly_probability" if self._votes else "score",
+            "threshold": self.threshold,
+            "calibrated": False,  # the votes are counted, not fitted to how often they are right
+            "performance_metrics": dict(model.metrics),
+            "training": dict(model.training),
+        }
+
+
+#: The name that older code knows.
+AnomalyDetectionPredictor = Predictor
+
+
+def _records(events: Iterable[Event] | Any, name: str) -> Sequence[Event]:
+    """A list of dicts, from a list or from what gives one, as a pandas DataFrame does."""
+    to_dict = getattr(events, "to_dict", None)
+    if to_dict is not None:
+        events = to_dict("records")
+    if isinstance(events, dict | str | bytes) or not isinstance(events, Iterable):
+        raise EventRefused(f"are one {type(events).__name__}, expected a list of dicts or a DataFrame", place=name)
+    return list(events)
