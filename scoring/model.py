@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .band_forests import FrozenForest, frozen_from_arrays
 from .calibrate import Ranker
 from .combine import Combiner
 from .ensemble import PARTS, Ensemble
 from .errors import FeatureMismatch, ModelError
-from .forest import Forest
 from .halfspace import HalfSpaceTrees
 from .npz import read_arrays, write_arrays
 from .prepare import Reference
@@ -40,7 +40,7 @@ class Model:
     stream: str
     features: tuple[str, ...]
     units: tuple[str, ...]
-    forest: Forest
+    forest: FrozenForest
     halfspace: HalfSpaceTrees
     reference: Reference
     combiner: Combiner
@@ -106,7 +106,7 @@ class Model:
             raise ModelError("the arrays are not the ones the manifest was written for", where=str(folder / ARRAYS))
         arrays = read_arrays(packed, folder / ARRAYS)
         features = tuple(one["name"] for one in manifest["features"])
-        forest = Forest.from_arrays(_part(arrays, "forest"))
+        forest = frozen_from_arrays(_part(arrays, "forest"), features)
         halfspace = HalfSpaceTrees.from_arrays(_part(arrays, "halfspace"))
         if forest.n_features != len(features):
             raise ModelError(f"names {len(features)} features, the forest has {forest.n_features}", where=str(folder))
