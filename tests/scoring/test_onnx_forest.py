@@ -164,6 +164,25 @@ def test_a_cycle_beside_a_tree_is_seen() -> None:
         read_onnx(graph(WIDTH, both).SerializeToString(), "a")
 
 
+def test_branches_that_meet_again_are_refused_before_paths_double() -> None:
+    inner = 3  # with 60 of them there would be 2^60 paths
+    given = {
+        "nodes_treeids": [0] * (inner + 1),
+        "nodes_nodeids": list(range(inner + 1)),
+        "nodes_modes": ["BRANCH_LEQ"] * inner + ["LEAF"],
+        "nodes_featureids": [0] * (inner + 1),
+        "nodes_values": [0.0] * (inner + 1),
+        "nodes_truenodeids": [*range(1, inner + 1), 0],
+        "nodes_falsenodeids": [*range(1, inner + 1), 0],
+        "target_ids": [0],
+        "target_treeids": [0],
+        "target_nodeids": [inner],
+        "target_weights": [1.0],
+    }
+    with pytest.raises(ModelError, match="two parents"):
+        read_onnx(graph(WIDTH, attributes(SMALL) | given).SerializeToString(), "a")
+
+
 def test_a_chain_too_deep_is_refused() -> None:
     chain: Any = 1.0
     for _ in range(onnx_forest.MAX_DEPTH + 1):
