@@ -10,6 +10,7 @@ import typer
 from ..schemas.errors import SkimError
 from .demo import demo
 from .dlq import dlq
+from .models import models
 from .replay import replay
 from .run import run
 from .signals import KILLED_BY
@@ -30,6 +31,7 @@ app = typer.Typer(
 for verb in (demo, run, replay, simulate, train, top, warmup):
     app.command()(verb)
 app.add_typer(dlq, name="dlq")
+app.add_typer(models, name="models")
 
 
 def _version(wanted: bool) -> None:

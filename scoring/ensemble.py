@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .band_forests import BandForests, FrozenForest
 from .calibrate import Ranker
 from .combine import Combiner
-from .forest import Forest
 from .halfspace import HalfSpaceTrees
 from .prepare import Reference
 
@@ -27,12 +27,12 @@ PARTS = ("frozen", "online")
 SMALLEST_PROBABILITY = 1e-3
 
 
-def evidence(forest: Forest, frozen: Floats) -> Floats:
-    """What the combiner hears of a forest's float64[n]: an isolation forest's score, a classifier's log-odds.
+def evidence(forest: FrozenForest, frozen: Floats) -> Floats:
+    """What the combiner hears of a forest's float64[n]: a classifier's log-odds, else its score.
 
     Probabilities of ordinary events crowd at 0, so that on their own scale 0.3 and 1.0 would both be beyond the cap.
     """
-    if forest.kind == "isolation":
+    if forest.kind != "classifier":
         return frozen
     probability = np.clip(frozen, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     return np.asarray(np.log(probability / (1 - probability)), np.float64)
@@ -57,7 +57,7 @@ class Ensemble:
     """Forest, half-space trees, combiner and ranker of one partition. Owns all but the forest and the reference."""
 
     def __init__(
-        self, forest: Forest, halfspace: HalfSpaceTrees, reference: Reference, combiner: Combiner, ranker: Ranker
+        self, forest: FrozenForest, halfspace: HalfSpaceTrees, reference: Reference, combiner: Combiner, ranker: Ranker
     ) -> None:
         self.forest = forest
         self.halfspace = halfspace
@@ -68,7 +68,9 @@ class Ensemble:
     def score_learn(self, matrix: Floats) -> Scores:
         """Score the rows of float64[n, f] (NaN = missing), each before it is learned, in order."""
         filled, missing = self.reference.fill(matrix)
-        raw = np.column_stack([self.forest.anomaly(filled), self.halfspace.score_learn(filled)])
+        # A forest a band has its own rule for what is missing; where it has no score, that part is silent.
+        seen = matrix if isinstance(self.forest, BandForests) else filled
+        raw = np.column_stack([self.forest.anomaly(seen), self.halfspace.score_learn(filled)])
         combined, z = self.combiner.combine(np.column_stack([evidence(self.forest, raw[:, 0]), raw[:, 1]]))
         return Scores(self.ranker.rank(combined), combined, raw, z, missing)
 

@@ -34,14 +34,17 @@ MAX_STEPS = 2**17
 MAX_EXPECTED_PATH = 88.0
 # A class's share of a leaf is a quotient of two sums of weights, rounded here and there.
 SHARE_TOLERANCE = 1e-6
+# ONNX keeps weights in float32.
+LARGEST_WEIGHT = float(np.finfo(np.float32).max)
 
 
 class Forest:
-    """An isolation forest or a random forest classifier, ready to score.
+    """An isolation forest, a random forest classifier or a forest whose leaves hold weights to add, ready to score.
 
-    `kind` is "isolation" or "classifier"; `n_features` is the width of its rows, `n_trees` the number of trees;
-    `classes` are a classifier's labels, ascending (None for an isolation forest); `takes_nan` says whether rows may
-    hold NaN. Nothing changes after construction, so threads may share a forest; scoring releases the GIL.
+    `kind` is "isolation", "classifier" or "additive" (of an ONNX file: `onnx_forest`); `n_features` is the width of its
+    rows, `n_trees` the number of trees; `classes` are a classifier's labels, ascending (None for other kinds);
+    `takes_nan` says whether rows may hold NaN. Nothing changes after construction, so threads may share a forest;
+    scoring releases the GIL.
 
     Methods that take X want float64[n, n_features], n >= 0, and raise `ModelError` for another type or width, and
     `RowRefused` for a cell that is infinite, or beyond float32 (3.4e38), or NaN where `takes_nan` is false. A row's
@@ -57,7 +60,7 @@ class Forest:
     True
     """
 
-    kind: Literal["isolation", "classifier"]
+    kind: Literal["isolation", "classifier", "additive"]
     n_features: int
     n_trees: int
     takes_nan: bool
@@ -67,9 +70,9 @@ class Forest:
         """As `from_arrays`."""
         own = _Reader(arrays)
         kind = own.scalar("kind", np.str_)
-        if kind not in ("isolation", "classifier"):
-            raise ModelError(f"is {kind[:20]!r}, expected 'isolation' or 'classifier'", where="kind")
-        self.kind = "isolation" if kind == "isolation" else "classifier"
+        if kind not in ("isolation", "classifier", "additive"):
+            raise ModelError(f"is {kind[:20]!r}, expected 'isolation', 'classifier' or 'additive'", where="kind")
+        self.kind = kind
         self.n_features = own.scalar("n_features", np.int64)
         if not 1 <= self.n_features <= MAX_FEATURES:
             raise ModelError(f"is {self.n_features}, expected 1 to {MAX_FEATURES}", where="n_features")
@@ -92,6 +95,10 @@ class Forest:
             self._expected_path = own.scalar("expected_path", np.float64)
             value = own.array("value", np.float64, shape=(len(feature), 1))
             _check_paths(self._expected_path, value)
+        elif self.kind == "additive":
+            value = own.array("value", np.float64, shape=(len(feature), 1))
+            if not (np.abs(value) <= LARGEST_WEIGHT).all():
+                raise ModelError("not all are weights within float32's range", where="value")
         else:
             self.classes = own.array("classes", None)
             value = own.array("value", np.float64, shape=(len(feature), len(self.classes)))
@@ -133,7 +140,8 @@ class Forest:
         kind, n_features, takes_nan: scalars. tree_sizes: int64[T], the nodes of each tree. feature: int16[n], -1 in a
         leaf. threshold: float32[n], +inf in a leaf. missing_left: bool[n], where NaN goes. value: float64[n, k], what
         the tree answers if a walk ends at this node, for inner nodes too: the path length (k = 1), or each class's
-        share. Isolation forest: expected_path, float64, c(max_samples). Classifier: classes [k].
+        share. Isolation forest: expected_path, float64, c(max_samples). Classifier: classes [k]. Additive: a leaf's
+        weight (k = 1).
         """
         return dict(self._arrays)
 
@@ -141,9 +149,12 @@ class Forest:
         """Isolation forest: float64[n] in [-1, 0], lower = more anomalous, as scikit-learn's method of this name.
 
         -2^(-mean path length / c(max_samples)): Liu, Ting and Zhou, Isolation Forest, ICDM 2008, equation 2.
+        Additive: the sum of the leaves' weights, in float64 and the trees' order; also lower = more anomalous.
         """
-        if self.kind != "isolation":
+        if self.kind == "classifier":
             raise ModelError("a classifier has no score_samples: use predict_proba or anomaly", where="kind")
+        if self.kind == "additive":
+            return self._totals(X)[:, 0]
         path = self._totals(X)[:, 0]
         expected = self.n_trees * self._expected_path
         # Trained on one row a tree, every path and its expectation are 0: scikit-learn sets their ratio to 1.
@@ -153,16 +164,16 @@ class Forest:
     def predict_proba(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Classifier: float64[n, k], the probability of each of `classes`, as scikit-learn's method of this name."""
         if self.kind != "classifier":
-            raise ModelError("an isolation forest has no predict_proba: use score_samples or anomaly", where="kind")
+            raise ModelError(f"kind {self.kind} has no predict_proba: use score_samples or anomaly", where="kind")
         return self._totals(X) / self.n_trees
 
     def anomaly(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """float64[n] in [0, 1], higher = more anomalous.
+        """float64[n], higher = more anomalous; in [0, 1] unless the forest is additive.
 
-        Isolation forest: -score_samples. Classifier: the probability of the last class, the greatest label (1 of 0
-        and 1, True of False and True).
+        Classifier: the probability of the last class, the greatest label (1 of 0 and 1, True of False and True). Other
+        kinds: -score_samples.
         """
-        return -self.score_samples(X) if self.kind == "isolation" else self.predict_proba(X)[:, -1]
+        return self.predict_proba(X)[:, -1] if self.kind == "classifier" else -self.score_samples(X)
 
     def _totals(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[n, k]: the trees' answers, added in tree order."""

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .band_forests import FrozenForest, frozen_from_arrays
 from .calibrate import Ranker
 from .combine import Combiner
 from .ensemble import PARTS, Ensemble
 from .errors import FeatureMismatch, ModelError
-from .forest import Forest
 from .halfspace import HalfSpaceTrees
 from .npz import TOTAL_BYTES, read_arrays, write_arrays
 from .prepare import Reference
@@ -43,7 +43,7 @@ class Model:
     stream: str
     features: tuple[str, ...]
     units: tuple[str, ...]
-    forest: Forest
+    forest: FrozenForest
     halfspace: HalfSpaceTrees
     reference: Reference
     combiner: Combiner
@@ -113,7 +113,7 @@ class Model:
         arrays = read_arrays(packed, folder / ARRAYS, min(TOTAL_BYTES, SMALL_BYTES + INFLATION * len(packed)))
         del packed
         features = tuple(one["name"] for one in manifest["features"])
-        forest = Forest.from_arrays(_part(arrays, "forest"))
+        forest = frozen_from_arrays(_part(arrays, "forest"), features)
         halfspace = HalfSpaceTrees.from_arrays(_part(arrays, "halfspace"))
         if forest.n_features != len(features):
             raise ModelError(f"names {len(features)} features, the forest has {forest.n_features}", where=str(folder))
