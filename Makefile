@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly chaos lint types dev models bench-scoring bench-decode bench-bombs bench-models fuzz kafka kafka-down dist clean
+.PHONY: help demo test nightly chaos lint types dev models evaluate-observation bench-scoring bench-decode bench-bombs bench-models fuzz kafka kafka-down dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,11 @@ models: dev ## Make the demo models anew, from simulated events of seed 1001
 	$(BIN)/skim train ztf build/models/ztf.avro --out scoring/models/ztf-demo
 	$(BIN)/skim simulate behaviour --count 40000 --users 2000 --anomalies 2% --seed 1001 --night 2026-10-01 --out build/models/behaviour.avro --truth build/models/behaviour.truth
 	$(BIN)/skim train behaviour build/models/behaviour.avro --labels build/models/behaviour.truth --out scoring/models/behaviour-demo
+	$(BIN)/skim simulate observation --count 20000 --anomalies 0 --seed 1001 --night 2025-10-01 --out build/models/observation.avro
+	$(BIN)/skim train observation build/models/observation.avro --out scoring/models/observation-demo
+
+evaluate-observation: dev ## How well false observation records are found, by two protocols; needs ../shared
+	$(BIN)/python benchmarks/evaluate_observation.py
 
 bench-scoring: dev ## Forest and half-space trees against scikit-learn and River, as ratios
 	$(BIN)/python benchmarks/scoring.py

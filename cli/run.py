@@ -9,7 +9,7 @@ import typer
 
 
 def run(
-    stream: Annotated[str | None, typer.Argument(help="ztf or behaviour.")] = None,
+    stream: Annotated[str | None, typer.Argument(help="ztf, behaviour or observation.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file with settings.")] = None,
     topic: Annotated[str | None, typer.Option(help="Kafka topic; the stream's name by default.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,

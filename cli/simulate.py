@@ -1,4 +1,4 @@
-"""`skim simulate`: a made-up night of alerts or day of web sessions, with known anomalies in it."""
+"""`skim simulate`: made-up alerts, web sessions or archive records, with known anomalies among them."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ SESSIONS_A_DAY = 30.0
 
 
 def simulate(
-    stream: Annotated[str, typer.Argument(help="ztf or behaviour.")],
+    stream: Annotated[str, typer.Argument(help="ztf, behaviour or observation.")],
     topic: Annotated[str | None, typer.Option("--topic", "-t", help="Kafka topic; the stream's name if none.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
     rate: Annotated[str, typer.Option(help="Events a second, or max.")] = "100",
@@ -66,6 +66,7 @@ def simulated(
     from ..consumer.streams.registry import UnknownStream
     from ..producer.schema import load
     from ..producer.simulate.night import simulate_night
+    from ..producer.simulate.observations import simulate_observations
     from ..producer.simulate.sessions import simulate_sessions
 
     try:
@@ -77,11 +78,14 @@ def simulated(
     if stream == "behaviour":
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
         return simulate_sessions(seed, start, count, users, SESSIONS_A_DAY, anomalies), load("behaviour")
+    if stream == "observation":
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        return simulate_observations(seed, start, count, anomalies), load("observation")
     raise UnknownStream(stream)
 
 
 def encoder(stream: str) -> "Callable[[Simulated, WriterSchema], bytes]":
-    """How a stream's messages are framed: alerts as containers, sessions bare."""
+    """How a stream's messages are framed: alerts as containers, the others bare."""
     from ..producer.encode import container, plain
 
     if stream == "ztf":

@@ -10,8 +10,8 @@ TRAINING_FILE_BYTES = 2 << 30
 
 
 def train(
-    stream: Annotated[str, typer.Argument(help="ztf or behaviour.")],
-    files: Annotated[list[Path], typer.Argument(help="Avro files, folders of them, tar archives; in order of time.")],
+    stream: Annotated[str, typer.Argument(help="ztf, behaviour or observation.")],
+    files: Annotated[list[Path], typer.Argument(help="Avro or CSV files, folders and tars of Avro; by time.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the bundle.")],
     labels: Annotated[
         Path | None, typer.Option(help="JSON lines with the event_id of each known anomaly: trains a random forest.")
@@ -19,6 +19,7 @@ def train(
     trees: Annotated[int, typer.Option(min=1, max=10_000, help="Trees in the forest.")] = 100,
     samples: Annotated[int, typer.Option(min=2, help="Rows that each tree of an isolation forest sees.")] = 256,
     seed: Annotated[int, typer.Option(help="The same seed and files give the same model.")] = 42,
+    images_only: Annotated[bool, typer.Option(help="observation: leave out all products but images.")] = False,
 ) -> None:
     """Train a model for a stream: a forest, and half-space trees that have lived through the same events.
 
@@ -28,23 +29,28 @@ def train(
     import numpy as np
 
     from ..consumer.streams.base import night_name
+    from ..consumer.streams.observation import Observation
     from ..consumer.streams.registry import stream_of
     from ..producer.archive import messages
     from ..schemas.errors import DecodeError
     from ..schemas.reader import read_file
     from ..scoring.train import Options
     from ..scoring.train import train as train_model
+    from .csvfile import is_csv, read_csv
     from .progress import counting
 
-    kind = stream_of(stream)
+    if images_only and stream != Observation.name:
+        raise typer.BadParameter("only the stream observation has images", param_hint="--images-only")
+    kind = Observation("image") if images_only else stream_of(stream)
     state, rows, nights = kind.open(), [], set()
     known, marks = _known(labels) if labels else None, []
     records = unreadable = wrong = 0
     unscored: dict[str, int] = {}
     with counting("reading") as progress:
-        for _, data in messages(files, max_bytes=TRAINING_FILE_BYTES):
+        for name, data in messages(files, max_bytes=TRAINING_FILE_BYTES):
             try:
-                for columns in read_file(data, kind.wanted):
+                table = read_csv(data, kind.wanted, TRAINING_FILE_BYTES) if is_csv(name) else None
+                for columns in table or read_file(data, kind.wanted):
                     faults = {row for row, _ in kind.check(columns)}
                     good = columns.take(np.array([r for r in range(len(columns)) if r not in faults], np.int64))
                     found = state.features(good)
@@ -57,6 +63,8 @@ def train(
                     for reason, count in found.unscored.items():
                         unscored[reason] = unscored.get(reason, 0) + count
             except DecodeError:
+                if is_csv(name):  # it is all there is: say what is wrong with it
+                    raise
                 unreadable += 1
             progress(records)
     matrix = np.concatenate(rows) if rows else np.empty((0, len(kind.features)))

@@ -117,6 +117,12 @@ class GateSettings(_Section):
     max_bad_pixels: float = 0.0
 
 
+class ObservationSettings(_Section):
+    """Which products the stream `observation` scores: all types, or images alone."""
+
+    products: Literal["all", "image"] = "all"
+
+
 class HistorySettings(_Section):
     """Where the light curves of the stream `ztf` come from: each alert's own packet, or also what is remembered.
 
@@ -148,6 +154,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     registry: RegistrySettings = RegistrySettings()
     gate: GateSettings = GateSettings()
+    observation: ObservationSettings = ObservationSettings()
     history: HistorySettings = HistorySettings()
 
     @model_validator(mode="after")

@@ -20,6 +20,10 @@ def configured_stream(settings: Settings) -> Stream:
         from .streams.behaviour import Behaviour
 
         return Behaviour(state.capacity, state.lifetime)
+    if settings.stream == "observation":
+        from .streams.observation import Observation
+
+        return Observation(settings.observation.products)
     return stream_of(settings.stream)
 
 

@@ -28,7 +28,7 @@ COMMAND = (sys.executable, "-m", __name__)
 # A start takes seconds, or half a minute if the kernels must be compiled; after that, what takes so long hangs.
 SECONDS = 120.0
 # What reading depends on; no addresses of Kafka or Redis, and no passwords.
-SECTIONS = {"stream", "framing", "registry", "gate", "state", "history", "rekey"}
+SECTIONS = {"stream", "framing", "registry", "gate", "state", "history", "observation", "rekey"}
 
 
 def prober(settings: Settings, command: Sequence[str] = COMMAND) -> Callable[[Batch], frozenset[int]]:

@@ -16,6 +16,7 @@ from .calibrate import Ranker
 from .combine import Combiner
 from .halfspace import HalfSpaceTrees
 from .prepare import Reference
+from .rules import broken_rules, rule_columns, rule_scores
 
 Floats = NDArray[np.float64]
 
@@ -64,9 +65,27 @@ class Ensemble:
         self.reference = reference
         self.combiner = combiner
         self.ranker = ranker
+        self.rules = rule_columns(halfspace.features)
 
     def score_learn(self, matrix: Floats) -> Scores:
-        """Score the rows of float64[n, f] (NaN = missing), each before it is learned, in order."""
+        """Score the rows of float64[n, f] (NaN = missing), each before it is learned, in order.
+
+        A row that breaks a rule (`rules`) scores above all that break none, and isn't learned: `online` is silent.
+        """
+        broken = broken_rules(matrix, self.rules)
+        kept = np.flatnonzero(broken == 0)
+        if len(kept) == len(matrix):
+            return self._score_learn(matrix)
+        filled, missing = self.reference.fill(matrix)
+        score, combined = rule_scores(broken)
+        raw = np.column_stack([self.forest.anomaly(filled), np.full(len(matrix), np.nan)])
+        z = np.full(raw.shape, np.nan)
+        if len(kept):
+            valid = self._score_learn(matrix[kept])
+            score[kept], combined[kept], raw[kept], z[kept] = valid.score, valid.combined, valid.raw, valid.z
+        return Scores(score, combined, raw, z, missing)
+
+    def _score_learn(self, matrix: Floats) -> Scores:
         filled, missing = self.reference.fill(matrix)
         # A forest a band has its own rule for what is missing; where it has no score, that part is silent.
         seen = matrix if isinstance(self.forest, BandForests) else filled

@@ -21,6 +21,7 @@ from .forest import Forest
 from .halfspace import HalfSpaceTrees
 from .model import Model
 from .prepare import Reference
+from .rules import broken_rules, rule_columns
 
 Floats = NDArray[np.float64]
 
@@ -58,6 +59,10 @@ def train(
     scales and 5,000 ranks that mean something. Raises `ModelError` below 1,000 rows, or for labels of one kind only.
     """
     options = options or Options()
+    kept = broken_rules(matrix, rule_columns(features)) == 0  # the others are no examples of anything
+    if labels is not None and np.shape(labels) == kept.shape:  # of another shape, they are refused below
+        labels = np.asarray(labels, np.bool_)[kept]
+    matrix = matrix[kept]
     if len(matrix) < FEWEST_ROWS:
         raise ModelError(f"{len(matrix)} scorable rows; training needs {FEWEST_ROWS} (more files, or a wider gate)")
     reference = Reference.fit(matrix)
@@ -82,6 +87,7 @@ def train(
         training={
             **(source or {}),
             "rows": len(matrix),
+            "rule_breaking_rows": int((~kept).sum()),
             "fingerprint": hashlib.sha256(np.ascontiguousarray(matrix).tobytes()).hexdigest(),
             "missing_share": round(float(missing.mean()), 6),
             "anomalies": None if labels is None else int(labels.sum()),

@@ -113,7 +113,7 @@ def test_what_is_read_at_run_time_is_in_the_wheel(wheel: Path) -> None:
     names = names_in(wheel)
     assert {f"skimstream/{room}/py.typed" for room in ROOMS} <= names
     assert "skimstream/consumer/commit.lua" in names
-    for stream in ("ztf", "behaviour"):
+    for stream in ("ztf", "behaviour", "observation"):
         assert {f"skimstream/scoring/models/{stream}-demo/{file}" for file in ("manifest.json", "arrays.npz")} <= names
     assert any(re.fullmatch(r"skimstream/schemas/avsc/\w+/\d+\.avsc", name) for name in names)
     assert [name for name in names if "test" in name.lower()] == []

@@ -3,7 +3,7 @@
 from ...schemas.errors import SkimError
 from .base import Stream
 
-NAMES = ("ztf", "behaviour")
+NAMES = ("ztf", "behaviour", "observation")
 
 
 class UnknownStream(SkimError):
@@ -27,4 +27,8 @@ def stream_of(name: str) -> Stream:
         from .behaviour import Behaviour
 
         return Behaviour()
+    if name == "observation":
+        from .observation import Observation
+
+        return Observation()
     raise UnknownStream(name)
