@@ -1,6 +1,6 @@
 -- A worker takes a partition: where it goes on.
 --
--- KEYS: offsets, checkpoints, inflight, quarantine, the partition's model, its state.   ARGV: partition, start.
+-- KEYS: offsets, checkpoints, inflight, quarantine, the partition's model, its state.   ARGV: partition, start, model.
 -- Answer: {offset, checkpoint, inflight or "", quarantine or ""}; all text. Nothing is changed but the first time ever:
 -- then the offset is set to `start`, with a checkpoint that says "nothing learned yet".
 
@@ -10,7 +10,7 @@ if not offset then
   redis.call('DEL', KEYS[5], KEYS[6])
   redis.call('HDEL', KEYS[3], ARGV[1])
   redis.call('HDEL', KEYS[4], ARGV[1])
-  redis.call('HSET', KEYS[2], ARGV[1], offset .. ':new:0')
+  redis.call('HSET', KEYS[2], ARGV[1], offset .. ':new' .. ARGV[3] .. ':0')
   redis.call('HSET', KEYS[1], ARGV[1], offset)
 end
 local checkpoint = redis.call('HGET', KEYS[2], ARGV[1])

@@ -24,7 +24,7 @@ from ..schemas.errors import SkimError
 from ..scoring.entities import Ints, Keys, Rows
 from ..scoring.npz import read_arrays, write_arrays
 from .board import key
-from .fence import NEW, Fence, Stale
+from .fence import Fence, Stale
 
 FORMAT, VERSION = "skimstream-checkpoint", 1
 # A row's CRC-32 and `seen`, before the row itself; zeros at its end are left out.
@@ -73,15 +73,15 @@ class Checkpoints:
             for name in ("begin", "checkpoint", "recall")
         )
 
-    def begin(self, partition: str, start: int) -> Begun:
-        """Where a partition stands; the first time ever, at `start` with nothing learned."""
+    def begin(self, partition: str, start: int, model: str = "") -> Begun:
+        """Where a partition stands; the first time ever, at `start` with nothing learned, to begin with `model`."""
         answer: Any = self._begin(
             keys=[
                 *self._keys("offsets", "checkpoints", "inflight", "quarantine"),
                 key(self.stream, "model", partition),
                 key(self.stream, "state", partition),
             ],
-            args=[partition, str(start)],
+            args=[partition, str(start), model],
         )
         offset, checkpoint, inflight, quarantine = (_text(part) for part in answer)
         if not checkpoint:
@@ -101,7 +101,7 @@ class Checkpoints:
 
     def read(self, partition: str, fence: Fence) -> Saved | None:
         """The arrays of the fence's checkpoint; None if nothing is learned yet. Raises `CheckpointError`, `Stale`."""
-        if fence.digest == NEW:
+        if fence.began_with is not None:
             return None
         where = key(self.stream, "model", partition)
         blob: Any = self.client.get(where)

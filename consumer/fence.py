@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from ..schemas.errors import SkimError
 
-NEW = "new"  # the digest of a partition that has learned nothing yet
+# The digest of a partition that has learned nothing yet is "new", and the id of the model that it begins with.
+NEW = "new"
 
 
 class Stale(SkimError):
@@ -33,8 +34,13 @@ class Fence(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Of the checkpoint's model, or `NEW`."""
+        """Of what the checkpoint has learned, or `NEW` and a model's id."""
         return self.checkpoint.split(":")[1]
+
+    @property
+    def began_with(self) -> str | None:
+        """The model with which the partition began ("" if that isn't known); None if it has a checkpoint since."""
+        return self.digest.removeprefix(NEW) if self.digest.startswith(NEW) else None
 
     @property
     def entities(self) -> int:

@@ -25,12 +25,15 @@ class Memory:
         partition.saved_at = self.clock()
         saved = self.checkpoints.read(partition.name, partition.fence)
         if saved is None:
-            return
-        partition.renewed = not partition.restore(saved, key(self.checkpoints.stream, "model", partition.name))
+            before = partition.fence.began_with
+            partition.renewed = before not in ("", partition.model_id)
+        else:
+            before = saved.model
+            partition.renewed = not partition.restore(saved, key(self.checkpoints.stream, "model", partition.name))
         if partition.renewed:
             log.warning(
                 "another model: its online parts start anew at the offset",
-                extra={"partition": partition.name, "model": partition.model_id, "before": saved.model},
+                extra={"partition": partition.name, "model": partition.model_id, "before": before},
             )
 
     def recall(self, partition: Partition, columns: Columns) -> None:

@@ -141,7 +141,7 @@ class Worker:
         def restored() -> Partition:
             low, high = source.range(number)
             with self._redis("begin"):
-                begun = self.checkpoints.begin(name, low if source.start == "earliest" else high)
+                begun = self.checkpoints.begin(name, low if source.start == "earliest" else high, self.model.id)
                 partition = Partition(name, self.stream, self.model, begun)
                 self.memory.restore(partition)
                 if settle(partition, low, high, self.lost_offsets, self.board):
@@ -152,6 +152,7 @@ class Worker:
         partition = self._insist(restored, awaited)
         self.board.forget_floors()  # Redis may have gone back in time, and its lists with it
         self.partitions[number] = partition
+        self._renew(partition)
         source.open(number, partition.learned)
         self.metrics.rebalances.labels("assigned").inc()
         self.metrics.partitions.set(len(self.partitions))
@@ -222,8 +223,7 @@ class Worker:
         partition.learned, partition.ahead = batch.following, False
         self.relearned += len(batch.values)
         self.metrics.relearned.labels(self.stream.name).inc(len(batch.values))
-        if partition.renewed and partition.learned == partition.fence.offset:
-            self._renew(partition)
+        self._renew(partition)
         self.reached("relearned")
 
     def save(self, partition: Partition) -> None:
@@ -242,8 +242,6 @@ class Worker:
 
     def save_if_due(self, partition: Partition) -> None:
         """A checkpoint from time to time, if there is anything new."""
-        if partition.renewed and partition.learned == partition.fence.offset:
-            self._renew(partition)
         if partition.unsaved and self.clock() - partition.saved_at >= self.checkpoint_seconds:
             self.save(partition)
 
@@ -342,7 +340,9 @@ class Worker:
             raise
 
     def _renew(self, partition: Partition) -> None:
-        """Another model than the checkpoint's: it starts here and, since it is saved at once, never anywhere else."""
+        """Another model than the checkpoint's starts at the fence and, since it is saved at once, nowhere else."""
+        if not partition.renewed or partition.learned != partition.fence.offset:
+            return
         partition.ensemble, partition.renewed = self.model.ensemble(), False
         self.save(partition)
 

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from skimstream.consumer.fence import NEW
 from skimstream.consumer.opening import OffsetsLost
 from skimstream.consumer.streams.behaviour import Behaviour
 from stage.copies import copy_of, put_back
-from stage.listed import Letters, Listed, Recorder, Topic, learned, recorder, sessions
+from stage.listed import Letters, Listed, Recorder, Topic, learned, model_of, recorder, sessions
 
 BOARD = "skim:{behaviour}*"
 EVENTS: list[bytes | None] = [*sessions(1_200, users=120)]
@@ -247,6 +248,32 @@ def test_records_that_the_topic_lost_stop_it_or_are_jumped_over_aloud(
     assert worker.tally.consumed == 100 - begins_at
     assert worker.relearned == begins_at - low
     finish(recorder(store), Listed(topic, itertools.repeat(10)))  # and the next one has nothing to complain of
+
+
+def test_another_model_starts_at_the_fence_whatever_was_checkpointed(store: redis.Redis) -> None:
+    topic, runs = topic_of(300, partitions=1), []
+    first, rest = Topic({0: topic.partitions[0][:200]}), topic
+    model = model_of("behaviour")
+    other = replace(model, units=("other", *model.units[1:]))
+    assert other.id != model.id
+    for seconds, in_order in ((1e9, False), (0.0, True), (0.0, False)):
+        store.flushall()
+        worker, source = recorder(store, checkpoint_seconds=seconds), Listed(first, itertools.repeat(30))
+        worker.run(source, partial(read, source))
+        if in_order:
+            worker.dropped(0, lost=False)
+        workers = []
+        for size in (20, 7):  # the second one takes over what the first has learned
+            worker = recorder(store, checkpoint_seconds=seconds)
+            worker.model = other
+            source = Listed(rest, itertools.repeat(size))
+            worker.run(source, partial(consumed, worker, source, 40))
+            workers.append(worker)
+        runs.append(scores_of(workers))
+    assert min(offset for _, offset in runs[0]) == 200
+    assert len(runs[0]) >= 80
+    assert all(runs[0][place] == run[place] for run in runs[1:] for place in runs[0].keys() & run.keys())
+    assert learned(store, "behaviour")["model:t/0"].startswith(b'{"format"')
 
 
 def break_state(store: redis.Redis) -> None:
