@@ -53,23 +53,23 @@ class Patience:
     def insist(self, work: Callable[[], Result], wanted: Callable[[], bool]) -> Result:
         """What `work` answers, once it does. Raises `Interrupted` when it is no longer `wanted`."""
         delay, troubled = FIRST_SECONDS, False
-        while True:
-            try:
-                result = work()
-                break
-            except (redis.RedisError, Unavailable) as error:
-                if not passes(error):
-                    raise
-                troubled = True
-                self._tell(error)
-                self.idle(delay * (0.5 + 0.5 * self.chance()))
-                delay = min(2 * delay, MOST_SECONDS)
-                if not wanted():
-                    raise Interrupted(str(error)) from error
-        if troubled:
-            self.over()
-            log.info("goes on")
-        return result
+        try:
+            while True:
+                try:
+                    return work()
+                except (redis.RedisError, Unavailable) as error:
+                    if not passes(error):
+                        raise
+                    troubled = True
+                    self._tell(error)
+                    self.idle(delay * (0.5 + 0.5 * self.chance()))
+                    delay = min(2 * delay, MOST_SECONDS)
+                    if not wanted():
+                        raise Interrupted(str(error)) from error
+        finally:  # however it ends: what was paused is to go on
+            if troubled:
+                self.over()
+                log.info("goes on")
 
     def _tell(self, error: Exception) -> None:
         kind, now = kind_of(error), self.clock()

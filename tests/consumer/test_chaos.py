@@ -66,6 +66,8 @@ class Play:
         for event in itertools.islice(self.events, count):
             number = zlib.crc32(event[:11]) % PARTITIONS  # the user's id comes first
             self.sent[number].append(event)
+            while len(self.producer) > 50_000:  # its queue takes twice as many
+                self.producer.poll(0.1)
             self.producer.produce(self.name, event, partition=number)
         assert self.producer.flush(30) == 0
 

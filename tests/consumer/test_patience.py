@@ -3,6 +3,7 @@
 import pytest
 import redis
 
+from skimstream.consumer.fence import Stale
 from skimstream.consumer.patience import KINDS, MOST_SECONDS, Interrupted, Patience, Unavailable, kind_of, passes
 
 PASSING = [
@@ -79,7 +80,16 @@ def test_who_no_longer_wants_it_is_let_go() -> None:
 
     with pytest.raises(Interrupted):
         waits.patience.insist(work, lambda: next(left))
-    assert len(waits.idled) == 3
+    assert (len(waits.idled), waits.ended) == (3, 1)
+
+
+def test_however_the_wait_ends_the_stream_goes_on() -> None:
+    """A Redis that is back may have gone back in time: the others of the worker's partitions must be read on."""
+    for last in (Stale("t/0", "5"), redis.ResponseError("WRONGTYPE")):
+        waits = Waits()
+        with pytest.raises(type(last)):
+            waits.failing([redis.ConnectionError("gone"), last])
+        assert (len(waits.idled), waits.ended) == (1, 1)
 
 
 def test_every_kind_is_one_of_a_closed_set() -> None:

@@ -6,6 +6,7 @@ own; they end when this one does.
 """
 
 import ctypes
+import faulthandler
 import json
 import logging
 import os
@@ -61,6 +62,7 @@ def child(request: Mapping[str, Any]) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr, force=True)
+    faulthandler.register(signal.SIGUSR1)  # shows in the log where it is
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
     settings = load_settings(None, request["settings"])
