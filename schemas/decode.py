@@ -45,6 +45,9 @@ class Rejected:
     index: int
     error: DecodeError
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", self.error.bare())
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -251,7 +254,7 @@ class Decoder:
                 self.fallbacks += 1
                 log.warning("a schema is read by fastavro, slowly", extra={"reason": str(reason)})
             except DecodeError as refusal:  # remembered too: a flood of one bad schema is then cheap
-                self._plans[schema] = refusal
+                self._plans[schema] = refusal.bare()
             if len(self._plans) > SCHEMAS_KEPT:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(schema)

@@ -29,3 +29,7 @@ class DecodeError(SkimError):
         super().__init__(f"{reason}: {detail}")
         self.reason: Reason = reason
         self.detail = detail
+
+    def bare(self) -> "DecodeError":
+        """The same, to be kept: what was raised holds the frames that it came through, and with them whole batches."""
+        return DecodeError(self.reason, self.detail)

@@ -1,5 +1,7 @@
+import gc
 import io
 import json
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skimstream.schemas.columns import Wanted
-from skimstream.schemas.decode import Decoder
+from skimstream.schemas.container import MAGIC
+from skimstream.schemas.decode import Choice, Decoder
 from skimstream.schemas.errors import REASONS, DecodeError
 from skimstream.schemas.gather import gather
 from skimstream.schemas.limits import ITEMS, MESSAGE_BYTES
@@ -281,3 +284,32 @@ def test_an_array_beyond_the_budget_is_refused_however_it_is_cut_into_blocks(spl
     decoded = decoder.decode([message(5), message(ITEMS + 1), message(ITEMS)])
     assert np.diff(decoded.columns.table("rows")[0]).tolist() == [5, ITEMS]
     assert [(one.index, one.error.reason) for one in decoded.rejected] == [(1, "decode")]
+
+
+@pytest.mark.parametrize(
+    ("framing", "message"),
+    [
+        ("container", b"no container" * 9),
+        ("container", MAGIC + b"\x02\x16avro.schema\x02{\x00" + b"s" * 16),
+        ("auto", b"neither this nor that" * 9),
+        ("json", b'{"a": ' * 9),
+        ("bson", b"x" * 99),
+        ("key", b"no schema in the key" * 9),
+    ],
+)
+def test_a_rejection_lets_go_of_its_batch_at_once(framing: Choice, message: bytes) -> None:
+    """Else all messages of every batch with a bad one stay in memory until the garbage collector comes by."""
+    decoder = Decoder(Wanted(numbers=("a",)), framing)
+    messages = [message, message[:-1]]
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getrefcount(message)
+        for _ in range(5):
+            decoded = decoder.decode(messages)
+            assert len(decoded.rejected) == 2
+            assert all(one.error.__traceback__ is None for one in decoded.rejected)
+        del decoded
+        assert sys.getrefcount(message) == before
+    finally:
+        gc.enable()
