@@ -2,27 +2,16 @@
 sight of its schema (nothing remembered), the least of `REPEATS`; `make bench-bombs`. The last line is one JSON object.
 """
 
-import importlib.util
 import json
 import os
 import resource
 import time
-from pathlib import Path
-from types import ModuleType
+
+from loading import load
 
 REPEATS = 5
 BUDGET_MS = 50.0
-BUILT_IN = Path(__file__).resolve().parents[1] / "tests/schemas/test_bombs.py"
-
-
-def load(path: Path) -> ModuleType:
-    """A module by its path."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+BUILT_IN = "schemas/test_bombs.py"
 
 
 def main() -> None:

@@ -2,29 +2,19 @@
 least of `REPEATS`, and the most memory held meanwhile; `make bench-models`. The last line is one JSON object.
 """
 
-import importlib.util
 import json
 import os
 import tempfile
 import time
 from pathlib import Path
-from types import ModuleType
+
+from loading import load
 
 from skimstream.scoring.errors import ModelError
 from skimstream.scoring.model import Model
 
 REPEATS = 5
-BUNDLES = Path(__file__).resolve().parents[1] / "tests/scoring/test_model_fuzz.py"
-
-
-def load(path: Path) -> ModuleType:
-    """A module by its path."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+BUNDLES = "scoring/test_model_fuzz.py"
 
 
 def refuse(folder: Path) -> float:

@@ -13,13 +13,12 @@ import pytest
 from hypothesis import assume, given, note, reject, settings
 from hypothesis import strategies as st
 
-from skimstream.schemas.columns import Columns, Wanted
+from skimstream.schemas.columns import Wanted
 from skimstream.schemas.errors import DecodeError
 from skimstream.schemas.gather import gather
 from skimstream.schemas.kernel import BRANCH, COUNT, FAULTS, LEFT, LENGTH, NULL_ROW, OK, SHORT, SYMBOL, UTF8, VARINT
-from skimstream.schemas.plan import compile_plan
-from skimstream.schemas.project import project
-from skimstream.schemas.reader import parse_schema, read_record
+from skimstream.schemas.reader import read_record
+from stage.projection import contents, parsed, run_project
 
 INTEGERS = {"boolean", "int", "long"}
 READ = {"numbers": INTEGERS | {"float", "double"}, "integers": INTEGERS, "texts": {"string", "enum"}}
@@ -334,25 +333,6 @@ class Plain:
 
 
 # Comparing.
-
-
-def parsed(schema: Any) -> Any:
-    return parse_schema(json.dumps(schema).encode())
-
-
-def run_project(schema: Any, wanted: Wanted, messages: Sequence[bytes]) -> tuple[Columns, list[int]]:
-    ends = np.cumsum([len(one) for one in messages], dtype=np.int64)
-    starts = ends - np.array([len(one) for one in messages], np.int64)
-    columns, status = project(compile_plan(schema, wanted), np.frombuffer(b"".join(messages), np.uint8), starts, ends)
-    return columns, [int(code) for code in status]
-
-
-def contents(columns: Columns) -> Any:
-    """All that columns hold. A double's repr is exact: it tells 0.0 from -0.0, but not one NaN from another."""
-    arrays = [array.tolist() for array in (columns.number_null, columns.integers, columns.integer_null)]
-    texts = [[columns.text(path).at(row) for row in range(len(columns))] for path in columns.wanted.texts]
-    tables = {path: (offsets.tolist(), contents(rows)) for path, (offsets, rows) in columns.tables.items()}
-    return len(columns), repr(columns.numbers.tolist()), arrays, texts, tables
 
 
 def by_fastavro(schema: Any, wanted: Wanted, message: bytes) -> Mapping[str, Any] | None:

@@ -2,8 +2,7 @@
 
 import io
 import itertools
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import fastavro
@@ -16,9 +15,7 @@ from skimstream.schemas.columns import Columns, Wanted
 from skimstream.schemas.gather import gather
 from skimstream.schemas.kernel import BRANCH, COUNT, FAULTS, LEFT, LENGTH, NESTED, SHORT, SYMBOL, UTF8, is_utf8
 from skimstream.schemas.limits import SCHEMA_DEPTH
-from skimstream.schemas.plan import compile_plan
-from skimstream.schemas.project import project
-from skimstream.schemas.reader import parse_schema
+from stage.projection import contents, parsed, run_project
 
 EDGES = (0, 1, -1, 63, -64, 64, 2**31 - 1, -(2**31), 2**53 + 1, 2**62 + 1, 2**63 - 1, -(2**63))
 
@@ -32,25 +29,6 @@ def encode(schema: Any, value: Any) -> bytes:
 
 def long(value: int) -> bytes:
     return encode("long", value)
-
-
-def parsed(schema: Any) -> Any:
-    return parse_schema(json.dumps(schema).encode())
-
-
-def run_project(schema: Any, wanted: Wanted, messages: Sequence[bytes]) -> tuple[Columns, list[int]]:
-    ends = np.cumsum([len(one) for one in messages], dtype=np.int64)
-    starts = ends - np.array([len(one) for one in messages], np.int64)
-    columns, status = project(compile_plan(schema, wanted), np.frombuffer(b"".join(messages), np.uint8), starts, ends)
-    return columns, [int(code) for code in status]
-
-
-def contents(columns: Columns) -> Any:
-    """All that columns hold. A double's repr is exact: it tells 0.0 from -0.0, but not one NaN from another."""
-    arrays = [array.tolist() for array in (columns.number_null, columns.integers, columns.integer_null)]
-    texts = [[columns.text(path).at(row) for row in range(len(columns))] for path in columns.wanted.texts]
-    tables = {path: (offsets.tolist(), contents(rows)) for path, (offsets, rows) in columns.tables.items()}
-    return len(columns), repr(columns.numbers.tolist()), arrays, texts, tables
 
 
 def record(name: str, **fields: Any) -> dict[str, Any]:

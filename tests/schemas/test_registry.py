@@ -3,10 +3,9 @@
 import json
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,12 @@ from skimstream.schemas.limits import SCHEMA_BYTES
 from skimstream.schemas.reader import parse_schema
 from skimstream.schemas.references import inline, read_local
 from skimstream.schemas.registry import MISSES_KEPT, SCHEMAS_KEPT, Registry
+from stage.webserver import Answer, WebServer
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared")
 SCHEMA = '{"type": "record", "name": "r", "fields": [{"name": "x", "type": "long"}]}'
 TTL = 60.0
-
-Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Double:
@@ -34,29 +32,13 @@ class Double:
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
-        self.asked: Counter[str] = Counter()
         self.closing = threading.Event()
-        double = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                double.asked[self.path] += 1
-                try:
-                    double.answers.get(self.path, status(404))(self)
-                except (BrokenPipeError, ConnectionResetError):
-                    return  # the client had enough
-
-            def log_message(self, *_: Any) -> None:
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        self.server = WebServer(lambda request: self.answers.get(request.path, status(404))(request))
+        self.asked, self.url = self.server.asked, self.server.url
 
     def stop(self) -> None:
         self.closing.set()
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.stop()
 
 
 @pytest.fixture
@@ -163,7 +145,7 @@ def test_redirects_elsewhere_are_refused(double: Double, target: str) -> None:
 def test_a_redirect_to_a_server_that_would_answer_is_not_followed(double: Double, target: str) -> None:
     other = Double()
     other.answers["/s"] = double.answers["/s"] = says(SCHEMA)
-    location = target.format(other=other.server.server_port, own=double.server.server_port)
+    location = target.format(other=other.server.port, own=double.server.port)
     double.answers["/schemas/ids/7"] = status(302, Location=location)
     registry = Registry(double.url)
     error = error_of(registry, 7)

@@ -6,9 +6,8 @@ import queue
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from skimstream.schemas.decode import Decoder
 from skimstream.schemas.errors import DecodeError, SkimError
 from skimstream.schemas.fetch import Host
 from skimstream.schemas.registry import EVENTS, MISSES_KEPT, OUTAGE_SECONDS, Registry, RegistryUnavailable
+from stage.webserver import WebServer
 
 SCHEMA: dict[str, Any] = {"type": "record", "name": "r", "fields": [{"name": "x", "type": "long"}]}
 TTL = 60.0
@@ -36,32 +36,23 @@ class Double:
     """A registry that knows `ids`, and answers with `status` instead while that is set. Counts what it is asked."""
 
     def __init__(self) -> None:
-        self.ids, self.status, self.asked, self.hold = {7}, 0, Counter[str](), threading.Event()
+        self.ids, self.status, self.hold = {7}, 0, threading.Event()
         self.hold.set()
-        double = self
+        self.server = WebServer(self.answer)
+        self.asked, self.url = self.server.asked, self.server.url
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                double.asked[self.path] += 1
-                double.hold.wait(5)
-                known = int(self.path.rpartition("/")[2]) in double.ids
-                body = json.dumps({"schema": json.dumps(SCHEMA)}).encode() if known and not double.status else b""
-                self.send_response(double.status or (200 if known else 404))
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.hold.wait(5)
+        known = int(request.path.rpartition("/")[2]) in self.ids
+        body = json.dumps({"schema": json.dumps(SCHEMA)}).encode() if known and not self.status else b""
+        request.send_response(self.status or (200 if known else 404))
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
 
     def stop(self) -> None:
         self.hold.set()
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.stop()
 
 
 @pytest.fixture
