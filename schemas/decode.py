@@ -19,15 +19,15 @@ from .block import BLOCK_FAULTS, find_blocks
 from .columns import Columns, Ints, Wanted, concatenate
 from .container import MAGIC, SYNC_BYTES, Header, only_block, read_header
 from .errors import DecodeError
+from .fallback import Fallback
 from .framing import Avro, Framing, detect, unframe
 from .gather import gather
 from .kernel import FAULTS
 from .limits import INFLATED_BYTES, MESSAGE_BYTES
 from .plan import NotCovered, Plan, compile_plan
 from .project import project
-from .reader import SCHEMAS_KEPT, parse_schema, read_record
+from .reader import SCHEMAS_KEPT, parse_schema
 from .registry import Registry
-from .resolve import resolve
 from .window import window
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Decoder:
         self.registry = registry
         self.pinned = json.dumps(schema).encode() if schema is not None else b""
         self.fallbacks = 0
-        self._plans: OrderedDict[bytes, Plan | DecodeError | None] = OrderedDict()
+        self._plans: OrderedDict[bytes, Plan | Fallback | DecodeError] = OrderedDict()
         self._headers: OrderedDict[bytes, Header] = OrderedDict()  # by all bytes before the sync marker
 
     def decode(
@@ -237,22 +237,20 @@ class Decoder:
         except DecodeError as error:
             rejected += [Rejected(i, error) for i in group.index.tolist()]
             return gather([], self.wanted), np.zeros(0, np.int64)
-        if plan is None:
-            return self._read_singly(group, rejected)
+        if isinstance(plan, Fallback):
+            columns, kept, dead = plan.read(group.data, group.start, group.end)
+            rejected += [Rejected(int(group.index[row]), error) for row, error in dead]
+            return columns, group.index[kept]
         columns, status = project(plan, group.data, group.start, group.end)
         for row in np.flatnonzero(status).tolist():
             rejected.append(Rejected(int(group.index[row]), DecodeError("decode", FAULTS[int(status[row])])))
         return columns, group.index[status == 0]
 
-    def _plan(self, schema: bytes) -> Plan | None:
-        """The schema's program; None if it is fastavro's. Raises `DecodeError("schema_refused")`."""
+    def _plan(self, schema: bytes) -> Plan | Fallback:
+        """How to read the schema's records. Raises `DecodeError("schema_refused")`."""
         if schema not in self._plans:
             try:
-                self._plans[schema] = compile_plan(parse_schema(schema), self.wanted)
-            except NotCovered as reason:
-                self._plans[schema] = None
-                self.fallbacks += 1
-                log.warning("a schema is read by fastavro, slowly", extra={"reason": str(reason)})
+                self._plans[schema] = self._compiled(parse_schema(schema))
             except DecodeError as refusal:  # remembered too: a flood of one bad schema is then cheap
                 self._plans[schema] = refusal.bare()
             if len(self._plans) > SCHEMAS_KEPT:
@@ -260,28 +258,16 @@ class Decoder:
         self._plans.move_to_end(schema)
         plan = self._plans[schema]
         if isinstance(plan, DecodeError):
-            raise DecodeError(plan.reason, plan.detail)
+            raise plan.bare()
         return plan
 
-    def _read_singly(self, group: _Group, rejected: list[Rejected]) -> tuple[Columns, Ints]:
-        """By fastavro, what the kernels found sound: by itself it takes a union's branch -1 for the last one."""
-        schema, parts, kept = parse_schema(group.schema), [], []
+    def _compiled(self, schema: Any) -> Plan | Fallback:
         try:
-            _, status = project(compile_plan(schema, Wanted()), group.data, group.start, group.end)
+            return compile_plan(schema, self.wanted)
         except NotCovered as reason:
-            rejected += [Rejected(i, DecodeError("invalid", str(reason))) for i in group.index.tolist()]
-            return gather([], self.wanted), np.zeros(0, np.int64)
-        resolved = resolve(self.wanted, schema)
-        members = zip(group.index.tolist(), group.start.tolist(), group.end.tolist(), status.tolist(), strict=True)
-        for i, start, end, code in members:
-            try:
-                if code:
-                    raise DecodeError("decode", FAULTS[code])
-                parts.append(gather([read_record(group.data[start:end].tobytes(), schema)], resolved))
-                kept.append(i)
-            except DecodeError as error:
-                rejected.append(Rejected(i, error))
-        return concatenate(parts) if parts else gather([], self.wanted), np.array(kept, np.int64)
+            self.fallbacks += 1
+            log.warning("a schema is read by fastavro, slowly", extra={"reason": str(reason)})
+            return Fallback(schema, self.wanted)
 
 
 def _joined(schema: bytes, bodies: list[bytes], index: list[int]) -> _Group:

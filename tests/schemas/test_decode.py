@@ -313,3 +313,19 @@ def test_a_rejection_lets_go_of_its_batch_at_once(framing: Choice, message: byte
         assert sys.getrefcount(message) == before
     finally:
         gc.enable()
+
+
+def test_so_does_a_rejection_of_what_fastavro_would_have_read() -> None:
+    schema = {"type": "record", "name": "r", "fields": [{"name": "a", "type": ["null", "double"]}]}
+    decoder = Decoder(Wanted(texts=("a",)), "plain", schema)  # a text is wanted where a number stands
+    message = b"\x04" * 99
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getrefcount(message)
+        decoded = decoder.decode([message] * 3)
+        assert (decoder.fallbacks, len(decoded.rejected)) == (1, 3)
+        del decoded
+        assert sys.getrefcount(message) == before
+    finally:
+        gc.enable()
