@@ -15,7 +15,9 @@ from skimstream.consumer.board import key, read_offsets
 from skimstream.consumer.checkpoint import CheckpointError
 from skimstream.consumer.fence import NEW
 from skimstream.consumer.opening import OffsetsLost
+from skimstream.consumer.partition import Partition
 from skimstream.consumer.streams.behaviour import Behaviour
+from skimstream.consumer.watchdog import NoProgress, Watchdog
 from stage.copies import copy_of, put_back
 from stage.listed import Letters, Listed, Recorder, Topic, learned, model_of, recorder, sessions
 
@@ -274,6 +276,50 @@ def test_another_model_starts_at_the_fence_whatever_was_checkpointed(store: redi
     assert len(runs[0]) >= 80
     assert all(runs[0][place] == run[place] for run in runs[1:] for place in runs[0].keys() & run.keys())
     assert learned(store, "behaviour")["model:t/0"].startswith(b'{"format"')
+
+
+class Stuck(Listed):
+    """A source that says that messages wait, and gives none."""
+
+    def batches(self, size: int, seconds: float) -> list[Batch]:
+        return []
+
+
+def test_a_worker_that_gets_nothing_done_ends_and_an_idle_one_does_not(store: redis.Redis) -> None:
+    topic, now = topic_of(40, partitions=1), [0.0]
+
+    def tick() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    worker = recorder(store, clock=tick, watchdog=Watchdog(60.0, clock=lambda: now[0]))
+    with pytest.raises(NoProgress, match="40 messages wait"):
+        worker.run(Stuck(topic, itertools.repeat(10)), lambda: now[0] > 500)
+    idle = recorder(store, "other", clock=tick, watchdog=Watchdog(60.0, clock=lambda: now[0]))
+    source, until = Listed(topic, itertools.repeat(10)), now[0] + 500
+    idle.run(source, lambda: now[0] > until)
+    assert source.done
+
+
+def test_many_partitions_are_given_up_within_one_timeout_when_redis_is_out(store: redis.Redis) -> None:
+    topic, now, asked = topic_of(400, partitions=8), [1.0], []
+    worker = recorder(store, clock=lambda: now[0], checkpoint_seconds=1e9)
+    worker.run(source := Listed(topic, itertools.repeat(10)), lambda: source.done)
+
+    def save(partition: Partition) -> None:
+        asked.append(partition.name)
+        now[0] += 4.0  # as long as a call takes to fail
+        raise redis.TimeoutError("no answer")
+
+    worker.memory.save = save  # type: ignore[method-assign]
+    for number in range(4):
+        worker.dropped(number, lost=False)
+    assert asked == ["t/0"]
+    now[0] += 60
+    worker.dropped(4, lost=True)
+    assert asked == ["t/0"], "what is lost has no last word"
+    worker.dropped(5, lost=False)
+    assert asked == ["t/0", "t/5"]
 
 
 def break_state(store: redis.Redis) -> None:

@@ -26,6 +26,7 @@ from .listed import Recorder, model_of
 
 ENTRY = struct.Struct("<iqd")  # partition, offset, score
 PR_SET_PDEATHSIG = 1
+_FORMAT = "%(asctime)s %(name)s %(message)s %(kind)s %(reason)s"
 
 
 class Member(Recorder):
@@ -61,7 +62,9 @@ def child(request: Mapping[str, Any]) -> int:
     log = os.open(folder / f"{name}.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr, force=True)
+    shown = logging.Formatter(_FORMAT, defaults={"kind": "", "reason": ""})
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, force=True)
+    logging.getLogger().handlers[0].setFormatter(shown)
     faulthandler.register(signal.SIGUSR1)  # shows in the log where it is
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
