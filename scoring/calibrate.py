@@ -10,8 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from .counting import count_below
 from .errors import ModelError
-from .search import count_below
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -91,7 +91,7 @@ def _rank(values, ring, ordered, held_next, scores):  # type: ignore[no-untyped-
         if held == window:
             gone = count_below(ordered, held, ring[following])
             held -= 1
-        # One leaves at `gone`, one enters: only what lies between moves. (Unsigned indices, as in `search`: ten times
+        # One leaves at `gone`, one enters: only what lies between moves. (Unsigned indices, as in `counting`: ten times
         # as fast.)
         first, steps = np.uint64(gone), np.uint64(abs(below - gone))
         if below > gone:

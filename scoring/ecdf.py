@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
+from .counting import count_below, count_up_to
 from .rolling import Floats, Rolling
-from .search import count_below, count_up_to
 
 # Keeps a feature that was constant from dividing by 0; any other value of it is then far out.
 FLAT = 1e-12

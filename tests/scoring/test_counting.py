@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skimstream.scoring.search import count_below, count_up_to
+from skimstream.scoring.counting import count_below, count_up_to
 
 NUMBERS = st.floats(allow_nan=False, width=16)
 
