@@ -1,8 +1,8 @@
 """A made stream like KDD's HTTP connections: few features, many ties, and anomalies that come in long bursts.
 
-Ordinary rows lie near a few clusters of logarithms (how long, bytes sent, bytes received), with their own rare outliers;
-which cluster is busy changes slowly. An attack is a burst of nearly alike rows, longer than the windows of whatever
-learns from the stream, with a few ordinary ones between them.
+Ordinary rows lie near a few clusters of logarithms (how long, bytes sent, bytes received), with rare outliers of
+their own; which cluster is busy changes slowly. An attack is a burst of nearly alike rows, longer than the windows of
+whatever learns from the stream, with a few ordinary ones between them.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def _ordinary(rng: np.random.Generator, events: int, columns: int) -> tuple[Floa
     """Rows float64[n, f], and the clusters' centres float64[k, f]."""
     clusters = int(rng.integers(3, 8))
     centres = rng.uniform(3, 9, size=(clusters, columns))
-    widths = rng.uniform(0.05, 0.8, size=(clusters, columns))
+    widths = rng.uniform(0.05, 0.6, size=(clusters, columns))
     weights = rng.dirichlet(np.full(clusters, 1.5))
     wander = rng.normal(size=(events // 500 + 2, clusters)).cumsum(axis=0) * rng.uniform(0.03, 0.1)
     chances = weights * np.exp(wander[np.arange(events) // 500])
@@ -64,7 +64,7 @@ def _attack(rng: np.random.Generator, centres: Floats, rows: int) -> Floats:
     columns = centres.shape[1]
     place = centres[int(rng.integers(len(centres)))].copy()
     odd = rng.choice(np.arange(1, columns), size=int(rng.integers(1, 3)), replace=False)
-    place[odd] = centres[:, odd].max(axis=0) + rng.uniform(2, 4, len(odd))
+    place[odd] = centres[:, odd].max(axis=0) + rng.uniform(3, 6, len(odd))
     found = np.log(np.round(np.exp(place + rng.uniform(0.01, 0.1) * rng.normal(size=(rows, columns)))) + 0.1)
     found[:, 0] = np.log(0.1)
     return found

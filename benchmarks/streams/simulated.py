@@ -25,7 +25,7 @@ FIRST_DAY = {"nights": "2026-11-21", "behaviour": "2026-11-21", "observation": "
 
 
 def simulated_stream(name: str, seed: int, events: int | None = None) -> Labelled:
-    """The stream `nights`, `behaviour` or `observation`; the seed draws the share of anomalies, 0.5-2 %, and the users."""
+    """The stream `nights`, `behaviour` or `observation`; the seed draws the share of anomalies and the users."""
     events = events or EVENTS[name]
     stream = stream_of(KINDS[name])
     path = KEPT / f"{name}-{seed}-{events}.npz"
