@@ -138,13 +138,13 @@ def bundle(base: Model, forests: BandForests, training: Mapping[str, Any]) -> Mo
     combined ones, means nothing for these forests: a partition is silent for its first 100 events.
     """
     base.require(forests.features)
-    combiner = Combiner(len(base.parts))
+    state = Combiner(len(base.parts)).to_arrays()["state"]
     online = [place for place, part in enumerate(base.parts) if part != "frozen"]
-    combiner.state[online] = base.combiner.state[online]
+    state[online] = base.combiner.state[online]
     return replace(
         base,
         forest=forests,
-        combiner=combiner,
+        combiner=Combiner.from_arrays({"state": state}, len(base.parts)),
         ranker=Ranker(),
         training={**training, "online_part_of": base.id},
         metrics={},

@@ -98,6 +98,7 @@ def train(
     online = [part.score_learn(filled) for part in (halfspace, sliding, ecdf) if part is not None]
     combiner, ranker = Combiner(len(parts_of(sliding, ecdf))), Ranker()
     combined, _ = combiner.combine(np.column_stack([evidence(forest, frozen), *online]))
+    combiner.settle()
     score = ranker.rank(combined)
     heard = score[np.isfinite(score)]
     return Model(
