@@ -43,7 +43,7 @@ class Options:
     trees: int = 100
     samples: int = 256
     seed: int = 42
-    parts: tuple[str, ...] = ("frozen", "online", "ecdf")
+    parts: tuple[str, ...] = ("frozen", "online", "sliding")
     window: int = 250
     winsor: bool = False
     guard: bool = False
