@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from streams import stream
-from streams.labelled import Bools, Labelled
-from streams.parts import Run
 
 from skimstream.scoring.threshold import Threshold
 from skimstream.scoring.train import Options
+from streams import stream
+from streams.labelled import Bools, Labelled
+from streams.parts import Run
 
 RATES = (0.01, 0.001)
 EVENTS = 100_000

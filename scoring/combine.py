@@ -31,8 +31,6 @@ WARM_EVENTS = 100
 LEEWAY, DISTRUST = 0.5, 4.0
 # Online parts find more of the ordinary odd than a forest that knows much of the stream: their alarms count for less.
 ONLINE = 0.75
-# So much of the difference counts, to order events that tie: a forest can't tell 1e9 from the largest value it knows.
-TIES = 1 / 1024
 # Below, "very normal" must not outvote another part's alarm; above, values approach the cap and keep their order.
 FLOOR, CAP = -3.0, 8.0
 # No score comes near it; as a count of events float64 holds it exactly.
@@ -55,8 +53,8 @@ class Combiner:
         """Raw scores float64[n, parts] (higher = odder, NaN = silent) → combined float64[n], z float64[n, parts].
 
         The first column is the frozen part's. z is in [-3, 8], NaN while its part is silent or has been heard fewer
-        than 100 times; combined is the greater of the frozen part's z and the weighted mean of the others' (and a
-        1,024th of the difference less), NaN if there is none. Learns every event, in order.
+        than 100 times; combined is the greater of the frozen part's z and the weighted mean of the others', NaN if
+        there is none. Learns every event, in order.
         """
         combined, z = np.empty(len(raw)), np.empty(raw.shape)
         _combine(np.ascontiguousarray(raw), self.state, self.ordered, combined, z)
@@ -110,11 +108,7 @@ def _combine(raw, state, ordered, combined, z):  # type: ignore[no-untyped-def]
         if speaking > 0:
             online /= speaking
             online *= 1.0 - (1.0 - ONLINE) * trust if online > 0.0 else 1.0
-            if frozen >= online:
-                combined[i] = frozen - TIES * (frozen - online)
-            elif online > frozen:
-                combined[i] = online - TIES * (online - frozen)
-            else:
+            if not frozen >= online:
                 combined[i] = online
 
 

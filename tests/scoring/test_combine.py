@@ -6,19 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from skimstream.scoring.combine import (
-    CAP,
-    EVERY,
-    FLOOR,
-    HEARD,
-    KEPT,
-    ONLINE,
-    SCORES,
-    SPREAD,
-    TIES,
-    WARM_EVENTS,
-    Combiner,
-)
+from skimstream.scoring.combine import CAP, EVERY, FLOOR, HEARD, KEPT, ONLINE, SCORES, SPREAD, WARM_EVENTS, Combiner
 from skimstream.scoring.errors import ModelError
 
 Floats = NDArray[np.float64]
@@ -68,11 +56,7 @@ def reference(raw: Floats, settled_at: int | None = None) -> tuple[Floats, Float
         heard = [value for value in others if not math.isnan(value)]
         online = sum(heard) / len(heard) if heard else math.nan
         views = [frozen, online * (1 - 0.25 * trust) if online > 0 else online]
-        most, least = max(views), min(views)
-        if any(math.isnan(view) for view in views):
-            combined.append(views[1] if math.isnan(frozen) else frozen)
-        else:
-            combined.append(most - (most - least) / 1024)
+        combined.append(max((view for view in views if not math.isnan(view)), default=math.nan))
     return np.array(combined), z
 
 
@@ -125,8 +109,7 @@ def test_a_part_is_silent_until_it_is_warm() -> None:
     assert np.isnan(z[: 500 + WARM_EVENTS, 1]).all()
     np.testing.assert_array_equal(combined[WARM_EVENTS : 500 + WARM_EVENTS], z[WARM_EVENTS : 500 + WARM_EVENTS, 0])
     weighted = np.where(z > 0, z * [1, ONLINE], z)
-    mixed = weighted.max(axis=1) - TIES * np.abs(weighted[:, 0] - weighted[:, 1])
-    np.testing.assert_array_equal(combined[500 + WARM_EVENTS :], mixed[500 + WARM_EVENTS :])
+    np.testing.assert_array_equal(combined[500 + WARM_EVENTS :], weighted[500 + WARM_EVENTS :].max(axis=1))
 
 
 def test_z_stays_below_the_cap_in_order_and_a_constant_part_says_0() -> None:

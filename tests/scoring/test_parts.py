@@ -64,7 +64,7 @@ def test_parts_are_named_in_their_order_and_have_a_column_each(optional: tuple[s
     assert np.isnan(scores.raw[broken][:, 1:]).all()
     assert np.isfinite(scores.raw[broken][:, 0]).all()
     combined, z = scores.combined[~broken], scores.z[~broken]
-    assert ((combined > z[:, 0] - 0.02) & (combined <= z.max(axis=1) + 1e-12)).all()
+    assert ((combined >= z[:, 0]) & (combined <= z.max(axis=1) + 1e-12)).all()
     assert (combined > z[:, 0]).any()
 
 
