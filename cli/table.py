@@ -11,17 +11,27 @@ from rich.table import Table
 def top_table(
     title: str, entries: Sequence[Mapping[str, Any]], marks: Mapping[str, str] | None = None, one_line: bool = False
 ) -> Table:
-    """Rank, object, score and reasons. `marks`: event → the injected anomaly that it is, where that is known."""
+    """Rank, object, score, a shadow's score if one looks on, and reasons.
+
+    `marks`: event → the injected anomaly that it is, where that is known.
+    """
     table = Table(title=title, title_justify="left", expand=True, pad_edge=False, box=SIMPLE_HEAD)
     table.add_column("", justify="right", width=2)
     table.add_column("object", no_wrap=True)
     table.add_column("score", no_wrap=True)
+    looked_on = any("shadow" in entry for entry in entries)
+    if looked_on:
+        table.add_column("shadow", no_wrap=True)
     table.add_column("why", ratio=1, no_wrap=one_line, overflow="ellipsis" if one_line else "fold")
     if marks is not None:
         table.add_column("injected", no_wrap=True)
     for entry in entries:
         why = ", ".join(in_words(reason) for reason in entry.get("reasons", []))
-        row = [str(entry["rank"]), escape(printable(entry["object"])), f"{entry['score']:.5f}", escape(why)]
+        row = [str(entry["rank"]), escape(printable(entry["object"])), f"{entry['score']:.5f}"]
+        if looked_on:
+            seen = entry.get("shadow", {}).get("score")
+            row.append("" if seen is None else f"{seen:.5f}")
+        row.append(escape(why))
         if marks is not None:
             row.append(escape(marks.get(entry["event"], "")))
         table.add_row(*row)

@@ -5,7 +5,7 @@ clock and the machine's load change no bit.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from .combine import Combiner
 from .halfspace import HalfSpaceTrees
 from .prepare import Reference
 from .rules import broken_rules, rule_columns, rule_scores
+from .threshold import SEVERITIES, Thresholds
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +45,9 @@ class Scores:
     """One row an event; higher is always more anomalous.
 
     score float64[n] in [0, 1) (NaN while the ensemble is still warming up); combined float64[n], the value behind it;
-    raw and z float64[n, 2] by `PARTS` (NaN = the part is silent); missing bool[n, f], the values that were imputed.
+    raw and z float64[n, 2] by `PARTS` (NaN = the part is silent); missing bool[n, f], the values that were imputed;
+    alarms bool[n, 2], which of `threshold.SEVERITIES` the event is of.
+    shadow: what another model, that only looks on, says of the same events.
     """
 
     score: Floats
@@ -52,19 +55,28 @@ class Scores:
     raw: Floats
     z: Floats
     missing: NDArray[np.bool_]
+    alarms: NDArray[np.bool_]
+    shadow: "Scores | None" = None
 
 
 class Ensemble:
     """Forest, half-space trees, combiner and ranker of one partition. Owns all but the forest and the reference."""
 
     def __init__(
-        self, forest: FrozenForest, halfspace: HalfSpaceTrees, reference: Reference, combiner: Combiner, ranker: Ranker
+        self,
+        forest: FrozenForest,
+        halfspace: HalfSpaceTrees,
+        reference: Reference,
+        combiner: Combiner,
+        ranker: Ranker,
+        thresholds: Thresholds,
     ) -> None:
         self.forest = forest
         self.halfspace = halfspace
         self.reference = reference
         self.combiner = combiner
         self.ranker = ranker
+        self.thresholds = thresholds
         self.rules = rule_columns(halfspace.features)
 
     def score_learn(self, matrix: Floats) -> Scores:
@@ -75,7 +87,8 @@ class Ensemble:
         broken = broken_rules(matrix, self.rules)
         kept = np.flatnonzero(broken == 0)
         if len(kept) == len(matrix):
-            return self._score_learn(matrix)
+            scores = self._score_learn(matrix)
+            return replace(scores, alarms=self.thresholds.alarms(scores.combined))
         filled, missing = self.reference.fill(matrix)
         score, combined = rule_scores(broken)
         raw = np.column_stack([self.forest.anomaly(filled), np.full(len(matrix), np.nan)])
@@ -83,7 +96,7 @@ class Ensemble:
         if len(kept):
             valid = self._score_learn(matrix[kept])
             score[kept], combined[kept], raw[kept], z[kept] = valid.score, valid.combined, valid.raw, valid.z
-        return Scores(score, combined, raw, z, missing)
+        return Scores(score, combined, raw, z, missing, self.thresholds.alarms(combined))
 
     def _score_learn(self, matrix: Floats) -> Scores:
         filled, missing = self.reference.fill(matrix)
@@ -91,7 +104,8 @@ class Ensemble:
         seen = matrix if isinstance(self.forest, BandForests) else filled
         raw = np.column_stack([self.forest.anomaly(seen), self.halfspace.score_learn(filled)])
         combined, z = self.combiner.combine(np.column_stack([evidence(self.forest, raw[:, 0]), raw[:, 1]]))
-        return Scores(self.ranker.rank(combined), combined, raw, z, missing)
+        none = np.zeros((len(matrix), len(SEVERITIES)), np.bool_)
+        return Scores(self.ranker.rank(combined), combined, raw, z, missing, none)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """What events have taught it, as copies: what a checkpoint keeps beside the model's id."""
@@ -99,17 +113,18 @@ class Ensemble:
             "halfspace": self.halfspace.state(),
             "combiner": self.combiner.to_arrays(),
             "ranker": self.ranker.to_arrays(),
+            "thresholds": self.thresholds.to_arrays(),
         }
         return {f"{part}.{name}": array for part, group in parts.items() for name, array in group.items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `to_arrays` gave, of the same model. Raises `ModelError`, and then nothing has changed."""
-        parts: dict[str, dict[str, NDArray[Any]]] = {"halfspace": {}, "combiner": {}, "ranker": {}}
+        parts: dict[str, dict[str, NDArray[Any]]] = {"halfspace": {}, "combiner": {}, "ranker": {}, "thresholds": {}}
         for name, array in arrays.items():
             part, _, own = name.partition(".")
             if part in parts:
                 parts[part][own] = array
         combiner = Combiner.from_arrays(parts["combiner"], len(PARTS))
-        ranker = Ranker.from_arrays(parts["ranker"])
+        ranker, thresholds = Ranker.from_arrays(parts["ranker"]), Thresholds.from_arrays(parts["thresholds"])
         self.halfspace.restore(parts["halfspace"])
-        self.combiner, self.ranker = combiner, ranker
+        self.combiner, self.ranker, self.thresholds = combiner, ranker, thresholds

@@ -20,6 +20,7 @@ from .ensemble import PARTS
 from .errors import ModelError
 from .forest import Forest
 from .model import Model
+from .threshold import Thresholds
 
 LIBRARIES = ("skimstream", "numpy", "onnx", "light-curve")
 FEATURES_18: tuple[str, ...] = (
@@ -136,7 +137,8 @@ def bundle(base: Model, forests: BandForests, training: Mapping[str, Any]) -> Mo
     """`base`, a model of the same features, with Fink's forests as its frozen part.
 
     The online part goes on from what `base` has learned. What `base` knows of its own frozen part's scores, and of the
-    combined ones, means nothing for these forests: a partition is silent for its first 100 events.
+    combined ones, means nothing for these forests: a partition is silent for its first 100 events, and its thresholds
+    need some thousand to find their places.
     """
     base.require(forests.features)
     combiner = Combiner(len(PARTS))
@@ -147,6 +149,7 @@ def bundle(base: Model, forests: BandForests, training: Mapping[str, Any]) -> Mo
         forest=forests,
         combiner=combiner,
         ranker=Ranker(),
+        thresholds=Thresholds.begin(),
         training={**training, "online_part_of": base.id},
         metrics={},
         created_with={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},

@@ -22,6 +22,7 @@ from .halfspace import HalfSpaceTrees
 from .model import Model
 from .prepare import Reference
 from .rules import broken_rules, rule_columns
+from .threshold import Thresholds
 
 Floats = NDArray[np.float64]
 
@@ -84,6 +85,7 @@ def train(
         reference=reference,
         combiner=combiner,
         ranker=ranker,
+        thresholds=Thresholds.fit(combined),
         training={
             **(source or {}),
             "rows": len(matrix),
