@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..schemas.columns import Columns
 from ..schemas.errors import DecodeError
-from ..scoring.ensemble import PARTS, Ensemble, Scores
+from ..scoring.ensemble import Ensemble, Scores
 from ..scoring.entities import Keys
 from ..scoring.errors import ModelError
 from ..scoring.explain import reasons
@@ -211,8 +211,8 @@ class Partition:
                 "night": night_name(night),
                 "score": float(scores.score[i]),
                 "combined": float(scores.combined[i]),
-                "raw": _by_part(scores.raw[i]),
-                "z": _by_part(scores.z[i]),
+                "raw": _by_part(self.ensemble.parts, scores.raw[i]),
+                "z": _by_part(self.ensemble.parts, scores.z[i]),
                 "severity": _severity(scores.alarms[i]),
                 "reasons": [
                     {
@@ -249,8 +249,8 @@ class Partition:
         return rows
 
 
-def _by_part(values: Floats) -> dict[str, float | None]:
-    return {part: _known(v) for part, v in zip(PARTS, values, strict=True)}
+def _by_part(parts: tuple[str, ...], values: Floats) -> dict[str, float | None]:
+    return {part: _known(v) for part, v in zip(parts, values, strict=True)}
 
 
 def _severity(alarms: NDArray[np.bool_]) -> str | None:

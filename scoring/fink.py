@@ -16,7 +16,6 @@ import numpy as np
 from .band_forests import Band, BandForests, Regime
 from .calibrate import Ranker
 from .combine import Combiner
-from .ensemble import PARTS
 from .errors import ModelError
 from .forest import Forest
 from .model import Model
@@ -141,8 +140,8 @@ def bundle(base: Model, forests: BandForests, training: Mapping[str, Any]) -> Mo
     need some thousand to find their places.
     """
     base.require(forests.features)
-    combiner = Combiner(len(PARTS))
-    online = [place for place, part in enumerate(PARTS) if part != "frozen"]
+    combiner = Combiner(len(base.parts))
+    online = [place for place, part in enumerate(base.parts) if part != "frozen"]
     combiner.state[online] = base.combiner.state[online]
     return replace(
         base,
