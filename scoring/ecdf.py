@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
+from .counting import count_below, count_up_to
 from .rolling import Floats, Rolling
 
 # Keeps a feature that was constant from dividing by 0; any other value of it is then far out.
@@ -38,7 +39,7 @@ class RollingEcdf(Rolling):
 
     def _make(self, rows: Floats) -> None:
         m = len(rows)
-        self._ordered = np.sort(rows.T, axis=1)
+        self._ordered = np.sort(np.ascontiguousarray(rows.T), axis=1)
         self._surprise = -np.log((np.arange(m + 1) + 0.5) / (m + 1))
 
     def _score(self, rows: Floats) -> Floats:
@@ -57,34 +58,12 @@ def _add_terms(rows: Floats, ordered: Floats, surprise: Floats, scores: Floats) 
         width = greatest - least + FLAT
         for i in range(len(rows)):
             x = rows[i, column]
-            smaller = _count_below(known, x)
+            smaller = count_below(known, m, x)
             # Of continuous values few are met twice: only then is a second search needed.
-            up_to = smaller if smaller == m or known[smaller] != x else _count_up_to(known, x)
+            up_to = smaller if smaller == m or known[smaller] != x else count_up_to(known, m, x)
             term = surprise[min(up_to, m - smaller)]
             if x > greatest:
                 term += math.log(1.0 + (x - greatest) / width)
             elif x < least:
                 term += math.log(1.0 + (least - x) / width)
             scores[i] += term
-
-
-@njit(cache=True, nogil=True)
-def _count_below(known: Floats, x: float) -> int:
-    """How many are < x, by halving; without a branch that the processor could guess wrong."""
-    base, n = 0, len(known)
-    while n > 1:
-        half = n // 2
-        base += half if known[base + half - 1] < x else 0
-        n -= half
-    return base + (1 if known[base] < x else 0)
-
-
-@njit(cache=True, nogil=True)
-def _count_up_to(known: Floats, x: float) -> int:
-    """How many are <= x."""
-    base, n = 0, len(known)
-    while n > 1:
-        half = n // 2
-        base += half if known[base + half - 1] <= x else 0
-        n -= half
-    return base + (1 if known[base] <= x else 0)

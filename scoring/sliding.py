@@ -13,6 +13,8 @@ from .sliding_kernel import Rows, expected_paths, fit, height_limit
 
 # Fitting takes about 2 ms at 100 trees of 256; a bundle can't ask for more than ten times that.
 MOST_SAMPLES = 10 * 100 * 256
+# A node looks for a feature that varies; where hardly any does, it looks at all: 0.3 s a fit at this many cells.
+MOST_CELLS = 1 << 26
 
 
 class SlidingForest(Rolling):
@@ -53,11 +55,12 @@ class SlidingForest(Rolling):
         every: int = 512,
     ) -> None:
         """A forest that has seen nothing, for rows of so many features. Raises `ModelError` for odd settings."""
-        if n_features > MAX_FEATURES:
-            raise ModelError(f"{n_features}, expected {MAX_FEATURES} at most", where="features")
         super().__init__(n_features, seed=seed, trees=trees, samples=samples, window=window, every=every)
         if trees * samples > MOST_SAMPLES:
             raise ModelError(f"{trees} trees of {samples} rows: {MOST_SAMPLES} rows at most", where="samples")
+        most = min(MAX_FEATURES, MOST_CELLS // (trees * samples))
+        if n_features > most:
+            raise ModelError(f"{n_features}, expected {most} at most for {trees} trees of {samples}", where="features")
 
     def _make(self, rows: Rows) -> None:
         samples = min(self.samples, len(rows))

@@ -138,6 +138,10 @@ def test_settings_out_of_range_are_refused() -> None:
     for settings_ in more:
         with pytest.raises(ModelError):
             SlidingForest(3, **settings_)
+    with pytest.raises(ModelError, match="2621 at most"):
+        SlidingForest(2_622)
+    with pytest.raises(ModelError, match="32767 at most"):
+        SlidingForest(32_768, trees=1, samples=2, window=2, every=2)
     for features in (0, 1 << 20):
         with pytest.raises(ModelError):
             SlidingForest(features)

@@ -82,17 +82,12 @@ def forest(rows: list[list[float]], seed: int, refit: int, trees: int, samples: 
             else:
                 continue
             cut = float(np.float32(low + (next(random) >> 11) * 2.0**-53 * (high - low)))
-            cut = cut if low <= cut < high else low
+            cut = cut if cut < high else low
             node.split = column, cut
-            i, j = start, stop  # from the left, rows that belong to the right change places with the last undecided one
-            while i < j:
-                if rows[order[i]][column] > cut:
-                    j -= 1
-                    order[i], order[j] = order[j], order[i]
-                else:
-                    i += 1
+            order[start:stop] = sorted(order[start:stop], key=lambda i: rows[i][column] > cut)  # which is stable
+            middle = start + sum(row[column] <= cut for row in node.items)
             node.children = [Tree([], node.depth + 1), Tree([], node.depth + 1)]
-            queue += [(node.children[0], start, i), (node.children[1], i, stop)]
+            queue += [(node.children[0], start, middle), (node.children[1], middle, stop)]
         grown.append(root)
     return grown
 
