@@ -5,8 +5,8 @@ clock and the machine's load change no bit.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +39,20 @@ def evidence(forest: FrozenForest, frozen: Floats) -> Floats:
     return np.asarray(np.log(probability / (1 - probability)), np.float64)
 
 
+class Trail(Protocol):
+    """What a part that learns keeps of a batch, to tell afterwards which features made its scores."""
+
+    def contributions(self, rows: NDArray[np.int64]) -> Floats:
+        """float64[k, f] of k rows that it scored: what each feature added, positive = towards anomaly, NaN = silent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """One row an event; higher is always more anomalous.
 
     score float64[n] in [0, 1) (NaN while the ensemble is still warming up); combined float64[n], the value behind it;
     raw and z float64[n, 2] by `PARTS` (NaN = the part is silent); missing bool[n, f], the values that were imputed.
+    trails: by part, for `Ensemble.contributions`; place int64[n], each event's row in them, -1 if nothing learned it.
     """
 
     score: Floats
@@ -52,6 +60,8 @@ class Scores:
     raw: Floats
     z: Floats
     missing: NDArray[np.bool_]
+    trails: Mapping[str, Trail] = field(default_factory=dict)
+    place: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class Ensemble:
@@ -80,18 +90,36 @@ class Ensemble:
         score, combined = rule_scores(broken)
         raw = np.column_stack([self.forest.anomaly(filled), np.full(len(matrix), np.nan)])
         z = np.full(raw.shape, np.nan)
-        if len(kept):
-            valid = self._score_learn(matrix[kept])
-            score[kept], combined[kept], raw[kept], z[kept] = valid.score, valid.combined, valid.raw, valid.z
-        return Scores(score, combined, raw, z, missing)
+        valid = self._score_learn(matrix[kept])
+        score[kept], combined[kept], raw[kept], z[kept] = valid.score, valid.combined, valid.raw, valid.z
+        place = np.full(len(matrix), -1)
+        place[kept] = valid.place
+        return Scores(score, combined, raw, z, missing, valid.trails, place)
+
+    def contributions(self, matrix: Floats, scores: Scores, chosen: NDArray[np.int64]) -> dict[str, Floats]:
+        """By part, float64[k, f] of the chosen rows of a batch that was scored: what each feature added to its score.
+
+        Positive = towards anomaly, in units of the part (path lengths, shares of votes, bits); NaN = the part is
+        silent. It is what was true when the event was scored, whatever was learned since.
+        """
+        rows = matrix[chosen]
+        seen = rows if isinstance(self.forest, BandForests) else self.reference.fill(rows)[0]
+        found = {"frozen": self.forest.contributions(seen)}
+        place = scores.place[chosen]
+        for part, trail in scores.trails.items():
+            found[part] = np.full(rows.shape, np.nan)
+            found[part][place >= 0] = trail.contributions(place[place >= 0])
+        return found
 
     def _score_learn(self, matrix: Floats) -> Scores:
         filled, missing = self.reference.fill(matrix)
         # A forest a band has its own rule for what is missing; where it has no score, that part is silent.
         seen = matrix if isinstance(self.forest, BandForests) else filled
-        raw = np.column_stack([self.forest.anomaly(seen), self.halfspace.score_learn(filled)])
+        online, trail = self.halfspace.score_learn_traced(filled)
+        raw = np.column_stack([self.forest.anomaly(seen), online])
         combined, z = self.combiner.combine(np.column_stack([evidence(self.forest, raw[:, 0]), raw[:, 1]]))
-        return Scores(self.ranker.rank(combined), combined, raw, z, missing)
+        trails: dict[str, Trail] = {} if trail is None else {"online": trail}
+        return Scores(self.ranker.rank(combined), combined, raw, z, missing, trails, np.arange(len(matrix)))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """What events have taught it, as copies: what a checkpoint keeps beside the model's id."""
