@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly chaos lint types dev models evaluate-observation bench-scoring bench-decode bench-bombs bench-models bench-explain fuzz kafka kafka-down dist clean
+.PHONY: help demo test nightly chaos lint types dev models evaluate-observation bench-scoring bench-ensemble bench-decode bench-bombs bench-models bench-explain fuzz kafka kafka-down dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ evaluate-observation: dev ## How well false observation records are found, by tw
 
 bench-scoring: dev ## Forest and half-space trees against scikit-learn and River, as ratios
 	$(BIN)/python benchmarks/scoring.py
+
+bench-ensemble: dev ## Events a second of the whole ensemble, by its parts
+	$(BIN)/python benchmarks/ensemble.py
 
 bench-decode: dev ## The compiled decoder against fastavro, as ratios
 	$(BIN)/python benchmarks/decode.py

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..schemas.columns import Columns
 from ..schemas.errors import DecodeError
-from ..scoring.ensemble import PARTS, Scores
+from ..scoring.ensemble import Scores
 from ..scoring.entities import Keys
 from ..scoring.errors import ModelError
 from ..scoring.explain import Explanations
@@ -171,8 +171,8 @@ class Partition:
                 "night": night_name(night),
                 "score": float(scores.score[i]),
                 "combined": float(scores.combined[i]),
-                "raw": _by_part(scores.raw[i]),
-                "z": _by_part(scores.z[i]),
+                "raw": _by_part(self.ensemble.parts, scores.raw[i]),
+                "z": _by_part(self.ensemble.parts, scores.z[i]),
                 "reasons": [reason.to_json() for reason in why.reasons(place)],
                 "explained": why.table(place),
                 "features": {
@@ -195,5 +195,5 @@ class Partition:
         return rows
 
 
-def _by_part(values: Floats) -> dict[str, float | None]:
-    return {part: float(v) if np.isfinite(v) else None for part, v in zip(PARTS, values, strict=True)}
+def _by_part(parts: tuple[str, ...], values: Floats) -> dict[str, float | None]:
+    return {part: float(v) if np.isfinite(v) else None for part, v in zip(parts, values, strict=True)}

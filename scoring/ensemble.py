@@ -1,4 +1,4 @@
-"""The detector of one partition: frozen forest + online half-space trees → one score an event.
+"""The detector of one partition: frozen forest, online half-space trees, and whatever else it has → a score an event.
 
 Scores are a pure function of the model and the rows seen so far, event by event; how rows are cut into batches, the
 clock and the machine's load change no bit.
@@ -6,7 +6,7 @@ clock and the machine's load change no bit.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,38 @@ from numpy.typing import NDArray
 from .band_forests import BandForests, FrozenForest
 from .calibrate import Ranker
 from .combine import Combiner
+from .ecdf import RollingEcdf
 from .halfspace import HalfSpaceTrees
 from .prepare import Reference
 from .rules import broken_rules, rule_columns, rule_scores
+from .sliding import SlidingForest
 
 Floats = NDArray[np.float64]
 
-#: The parts, in the order of the columns of `raw` and `z`.
-PARTS = ("frozen", "online")
+#: All parts that there can be, in the order of the columns of `raw` and `z`. The first two are always there.
+PARTS = ("frozen", "online", "sliding", "ecdf")
+
+
+class OnlinePart(Protocol):
+    """A part that learns from every event that it scores."""
+
+    def score_learn_traced(self, X: Floats) -> tuple[Floats, "Trail | None"]: ...
+    def state(self) -> dict[str, NDArray[Any]]: ...
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None: ...
+    def copy(self) -> Self: ...
+
+
+Part = TypeVar("Part", bound=OnlinePart)
+
+
+def parts_of(sliding: SlidingForest | None, ecdf: RollingEcdf | None) -> tuple[str, ...]:
+    """The names of an ensemble's parts, in order.
+
+    >>> parts_of(None, RollingEcdf(3))
+    ('frozen', 'online', 'ecdf')
+    """
+    there = {"frozen": True, "online": True, "sliding": sliding is not None, "ecdf": ecdf is not None}
+    return tuple(name for name in PARTS if there[name])
 
 
 # A hundred trees can't tell a probability of 1 in 1,000 from 0; beyond this, log-odds would be noise.
@@ -51,7 +75,8 @@ class Scores:
     """One row an event; higher is always more anomalous.
 
     score float64[n] in [0, 1) (NaN while the ensemble is still warming up); combined float64[n], the value behind it;
-    raw and z float64[n, 2] by `PARTS` (NaN = the part is silent); missing bool[n, f], the values that were imputed.
+    raw and z float64[n, p] by the ensemble's `parts` (NaN = the part is silent); missing bool[n, f], the values that
+    were imputed.
     trails: by part, for `Ensemble.contributions`; place int64[n], each event's row in them, -1 if nothing learned it.
     """
 
@@ -65,22 +90,36 @@ class Scores:
 
 
 class Ensemble:
-    """Forest, half-space trees, combiner and ranker of one partition. Owns all but the forest and the reference."""
+    """Forest, online parts, combiner and ranker of one partition. Owns all but the forest and the reference.
+
+    `parts` names the parts it has, in the order of the columns of `raw` and `z`; the combiner has a row for each.
+    """
 
     def __init__(
-        self, forest: FrozenForest, halfspace: HalfSpaceTrees, reference: Reference, combiner: Combiner, ranker: Ranker
+        self,
+        forest: FrozenForest,
+        halfspace: HalfSpaceTrees,
+        reference: Reference,
+        combiner: Combiner,
+        ranker: Ranker,
+        sliding: SlidingForest | None = None,
+        ecdf: RollingEcdf | None = None,
     ) -> None:
+        self.parts = parts_of(sliding, ecdf)
         self.forest = forest
         self.halfspace = halfspace
         self.reference = reference
         self.combiner = combiner
         self.ranker = ranker
+        self.sliding = sliding
+        self.ecdf = ecdf
         self.rules = rule_columns(halfspace.features)
 
     def score_learn(self, matrix: Floats) -> Scores:
         """Score the rows of float64[n, f] (NaN = missing), each before it is learned, in order.
 
-        A row that breaks a rule (`rules`) scores above all that break none, and isn't learned: `online` is silent.
+        A row that breaks a rule (`rules`) scores above all that break none, and isn't learned: of the parts, only
+        `frozen` speaks.
         """
         broken = broken_rules(matrix, self.rules)
         kept = np.flatnonzero(broken == 0)
@@ -88,8 +127,8 @@ class Ensemble:
             return self._score_learn(matrix)
         filled, missing = self.reference.fill(matrix)
         score, combined = rule_scores(broken)
-        raw = np.column_stack([self.forest.anomaly(filled), np.full(len(matrix), np.nan)])
-        z = np.full(raw.shape, np.nan)
+        raw, z = np.full((2, len(matrix), len(self.parts)), np.nan)
+        raw[:, 0] = self.forest.anomaly(filled)
         valid = self._score_learn(matrix[kept])
         score[kept], combined[kept], raw[kept], z[kept] = valid.score, valid.combined, valid.raw, valid.z
         place = np.full(len(matrix), -1)
@@ -115,29 +154,46 @@ class Ensemble:
         filled, missing = self.reference.fill(matrix)
         # A forest a band has its own rule for what is missing; where it has no score, that part is silent.
         seen = matrix if isinstance(self.forest, BandForests) else filled
-        online, trail = self.halfspace.score_learn_traced(filled)
-        raw = np.column_stack([self.forest.anomaly(seen), online])
-        combined, z = self.combiner.combine(np.column_stack([evidence(self.forest, raw[:, 0]), raw[:, 1]]))
-        trails: dict[str, Trail] = {} if trail is None else {"online": trail}
+        frozen, traced = (
+            self.forest.anomaly(seen),
+            [one.score_learn_traced(filled) for one in self._learners().values()],
+        )
+        online = [scores for scores, _ in traced]
+        combined, z = self.combiner.combine(np.column_stack([evidence(self.forest, frozen), *online]))
+        raw = np.column_stack([frozen, *online])
+        trails = {part: trail for part, (_, trail) in zip(self.parts[1:], traced, strict=True) if trail is not None}
         return Scores(self.ranker.rank(combined), combined, raw, z, missing, trails, np.arange(len(matrix)))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """What events have taught it, as copies: what a checkpoint keeps beside the model's id."""
-        parts: dict[str, Mapping[str, NDArray[Any]]] = {
-            "halfspace": self.halfspace.state(),
+        groups: dict[str, Mapping[str, NDArray[Any]]] = {
+            **{name: part.state() for name, part in self._learners().items()},
             "combiner": self.combiner.to_arrays(),
             "ranker": self.ranker.to_arrays(),
         }
-        return {f"{part}.{name}": array for part, group in parts.items() for name, array in group.items()}
+        return {f"{group}.{name}": array for group, own in groups.items() for name, array in own.items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `to_arrays` gave, of the same model. Raises `ModelError`, and then nothing has changed."""
-        parts: dict[str, dict[str, NDArray[Any]]] = {"halfspace": {}, "combiner": {}, "ranker": {}}
+        groups: dict[str, dict[str, NDArray[Any]]] = {name: {} for name in (*self._learners(), "combiner", "ranker")}
         for name, array in arrays.items():
-            part, _, own = name.partition(".")
-            if part in parts:
-                parts[part][own] = array
-        combiner = Combiner.from_arrays(parts["combiner"], len(PARTS))
-        ranker = Ranker.from_arrays(parts["ranker"])
-        self.halfspace.restore(parts["halfspace"])
-        self.combiner, self.ranker = combiner, ranker
+            group, _, own = name.partition(".")
+            if group in groups:
+                groups[group][own] = array
+        combiner = Combiner.from_arrays(groups["combiner"], len(self.parts))
+        ranker = Ranker.from_arrays(groups["ranker"])
+        sliding = self.sliding and _restored(self.sliding, groups["sliding"])
+        ecdf = self.ecdf and _restored(self.ecdf, groups["ecdf"])
+        self.halfspace.restore(groups["halfspace"])  # the last that can fail
+        self.sliding, self.ecdf, self.combiner, self.ranker = sliding, ecdf, combiner, ranker
+
+    def _learners(self) -> dict[str, OnlinePart]:
+        """The parts that learn, by the names of their arrays, in the order of their columns."""
+        known: dict[str, OnlinePart | None] = {"halfspace": self.halfspace, "sliding": self.sliding, "ecdf": self.ecdf}
+        return {name: part for name, part in known.items() if part is not None}
+
+
+def _restored(part: Part, state: Mapping[str, NDArray[Any]]) -> Part:
+    twin = part.copy()
+    twin.restore(state)
+    return twin

@@ -16,7 +16,6 @@ import numpy as np
 from .band_forests import Band, BandForests, Regime
 from .calibrate import Ranker
 from .combine import Combiner
-from .ensemble import PARTS
 from .errors import ModelError
 from .forest import Forest
 from .model import Model
@@ -139,8 +138,8 @@ def bundle(base: Model, forests: BandForests, training: Mapping[str, Any]) -> Mo
     combined ones, means nothing for these forests: a partition is silent for its first 100 events.
     """
     base.require(forests.features)
-    combiner = Combiner(len(PARTS))
-    online = [place for place, part in enumerate(PARTS) if part != "frozen"]
+    combiner = Combiner(len(base.parts))
+    online = [place for place, part in enumerate(base.parts) if part != "frozen"]
     combiner.state[online] = base.combiner.state[online]
     return replace(
         base,

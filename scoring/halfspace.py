@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .errors import ModelError, RowRefused
+from .halfspace_guard import WINSOR_SPREADS, checked_guard, new_guard, score_learn_guarded
 from .halfspace_kernel import Floats, Record, score_learn_river, score_learn_robust
 from .halfspace_trail import Trail
 
@@ -51,6 +52,10 @@ class HalfSpaceTrees:
       1e9 among many features need not) and swells the spread: beside values of order 1, a feature then says nothing for
       some 40,000 events. So clip before (`prepare.Reference`).
 
+    Two options of `robust` are for streams with bursts of anomalies, best with windows longer than a burst
+    (`halfspace_guard`): with `winsor`, the scaling learns values as if they were three spreads off at most; with
+    `guard`, the events with the highest 2 % of the scores are scored, but not learned.
+
     Not for two threads at once: `copy` gives each partition counts of its own.
 
     >>> trees = HalfSpaceTrees.build(["flux", "color"], window_size=50, seed=1)
@@ -70,6 +75,9 @@ class HalfSpaceTrees:
         mode: Mode = "robust",
         scaled: bool = False,
         log2_mass: Array | None = None,
+        *,
+        winsor: bool = False,
+        guard: bool = False,
     ) -> None:
         """Trees that have learned nothing; usually made by `build`, `from_river` or `from_arrays`.
 
@@ -80,10 +88,13 @@ class HalfSpaceTrees:
             raise ModelError(
                 f"{mode!r}, scaled={scaled}: choose robust, river, or river with scaled=True", where="mode"
             )
+        if mode != "robust" and (winsor or guard):
+            raise ModelError(f"River has neither winsor nor guard: {mode} can't have them", where="mode")
         if feature.ndim != 2 or feature.size == 0 or feature.shape[1] & (feature.shape[1] + 1):
             raise ModelError(f"has shape {feature.shape}, expected [trees, 2^height - 1]", where="feature")
         self.features = _checked_names(features)
         self.mode, self.scaled, self.window_size = mode, scaled, window_size
+        self.winsor, self.guard = winsor, guard
         self.n_trees, self.height = len(feature), int(feature.shape[1]).bit_length()
         _check_size(self.n_trees, self.height, window_size)
         self.feature = _checked(feature, "feature", np.int32, feature.shape, 0, len(self.features) - 1)
@@ -94,6 +105,7 @@ class HalfSpaceTrees:
         for shared in (self.feature, self.threshold, self._log2_mass):
             shared.setflags(write=False)  # copies of this model use the same ones
         self._learned = 0
+        self._guard = new_guard()
         self._masses = np.zeros((2, self.n_trees, 2 ** (self.height + 1) - 1), np.int32)
         self._scale = np.zeros((2, len(self.features)))  # mean, variance
         if mode == "river":
@@ -111,6 +123,8 @@ class HalfSpaceTrees:
         limits: Mapping[str, tuple[float, float]] | None = None,
         seed: int = 0,
         scaled: bool = False,
+        winsor: bool = False,
+        guard: bool = False,
     ) -> Self:
         """New trees, the very ones that River (imported here) builds from these parameters.
 
@@ -127,7 +141,7 @@ class HalfSpaceTrees:
             raise ModelError("must be pairs of finite numbers, the lower one first", where="limits")
         hst = _river_trees(features, n_trees, height, window_size, limits, seed)
         feature, threshold, _, _ = _flatten(hst, features)
-        return cls(features, feature, threshold, window_size, mode, scaled)
+        return cls(features, feature, threshold, window_size, mode, scaled, winsor=winsor, guard=guard)
 
     @classmethod
     def from_river(cls, detector: Any, features: Sequence[str]) -> Self:
@@ -227,7 +241,10 @@ class HalfSpaceTrees:
         events = X.view()
         events.setflags(write=False)  # numba compiles once more for read-only input: let all input be that
         trees = self.feature, self.threshold, self._masses, self.window_size, self._learned
-        if self.mode == "robust":
+        if self.winsor or self.guard:
+            options = self.winsor, self.guard, self._guard
+            self._learned = score_learn_guarded(events, *trees, self._scale, self._log2_mass, *options, scores, record)
+        elif self.mode == "robust":
             self._learned = score_learn_robust(events, *trees, self._scale, self._log2_mass, scores, record)
         else:
             self._learned = score_learn_river(events, *trees, self.scaled, self._scale, scores, record)
@@ -238,7 +255,8 @@ class HalfSpaceTrees:
 
         `learned` int64[]: events so far, hence the window's counter (`learned % window_size`) and whether it is the
         first one (`learned < window_size`); `latest`, `finished` int32[T, 2^(h+1) - 1]: masses of the window going on,
-        and of the one before it, which scores; `mean`, `variance` (robust) or `low`, `high` (scaled) float64[f].
+        and of the one before it, which scores; `mean`, `variance` (robust) or `low`, `high` (scaled) float64[f];
+        `guard` float64[4], if there is one: events it judged, mean and variance of their scores, and its level.
         """
         current = self._learned // self.window_size % 2
         state: dict[str, Array] = {
@@ -246,11 +264,12 @@ class HalfSpaceTrees:
             "latest": self._masses[current].copy(),
             "finished": self._masses[1 - current].copy(),
         }
-        return state | dict(zip(_scale_names(self.mode, self.scaled), self._scale.copy(), strict=False))
+        guard = {"guard": self._guard.copy()} if self.guard else {}
+        return state | dict(zip(_scale_names(self.mode, self.scaled), self._scale.copy(), strict=False)) | guard
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Go on from a `state`, taken as hostile. Raises `ModelError`, and then nothing has changed."""
-        _check_keys(state, _state_names(self.mode, self.scaled))
+        _check_keys(state, _state_names(self.mode, self.scaled, self.guard))
         shape, window = self._masses.shape[1:], self.window_size
         learned = int(_checked(state["learned"], "learned", np.int64, (), 0, MOST_EVENTS))
         latest = _checked(state["latest"], "latest", np.int32, shape, 0, window)
@@ -258,14 +277,16 @@ class HalfSpaceTrees:
         _check_counts(latest, learned % window, "latest")
         _check_counts(finished, window if learned >= window else 0, "finished")
         scale = self._checked_scale(state)
+        guard = checked_guard(state, learned, window, self.height) if self.guard else new_guard()
         masses = np.stack([latest, finished] if learned // window % 2 == 0 else [finished, latest])
-        self._learned, self._masses, self._scale = learned, masses, scale
+        self._learned, self._masses, self._scale, self._guard = learned, masses, scale, guard
 
     def to_arrays(self) -> dict[str, Array]:
         """All that is durable, numbers only: the trees, for robust the table of logarithms, and `state`.
 
         `features` uint8: the names in UTF-8, one a line; `window_size` int64[]; `feature` and `threshold`; `log2_mass`
-        float64[window + 1, h + 1]. Which arrays there are tells the mode.
+        float64[window + 1, h + 1]; `winsor` float64[], how many spreads count. Which arrays there are tells the mode
+        and the options.
         """
         trees: dict[str, Array] = {
             "features": np.frombuffer("\n".join(self.features).encode(), np.uint8).copy(),
@@ -274,18 +295,24 @@ class HalfSpaceTrees:
             "threshold": self.threshold.copy(),
         }
         table = {"log2_mass": self._log2_mass.copy()} if self.mode == "robust" else {}
-        return trees | table | self.state()
+        winsor = {"winsor": np.array(WINSOR_SPREADS)} if self.winsor else {}
+        return trees | table | winsor | self.state()
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
         """The model that `to_arrays` gave, with all it had learned. Input is taken as hostile. Raises `ModelError`."""
         mode: Mode = "robust" if "log2_mass" in arrays else "river"
-        table, scaled = ("log2_mass",) if mode == "robust" else (), mode == "river" and "low" in arrays
-        _check_keys(arrays, (*TREE_ARRAYS, *table, *_state_names(mode, scaled)))
+        winsor, guard = "winsor" in arrays, "guard" in arrays
+        names = tuple(name for name in ("log2_mass", "winsor") if name in arrays)
+        scaled = mode == "river" and "low" in arrays
+        _check_keys(arrays, (*TREE_ARRAYS, *names, *_state_names(mode, scaled, guard)))
+        if winsor:
+            _checked(arrays["winsor"], "winsor", np.float64, (), WINSOR_SPREADS, WINSOR_SPREADS)
         window_size = int(_checked(arrays["window_size"], "window_size", np.int64, (), 1, LONGEST_WINDOW))
-        names, log2_mass = _read_names(arrays["features"]), arrays.get("log2_mass")
-        model = cls(names, arrays["feature"], arrays["threshold"], window_size, mode, scaled, log2_mass)
-        model.restore({name: arrays[name] for name in _state_names(mode, scaled)})
+        features, log2_mass = _read_names(arrays["features"]), arrays.get("log2_mass")
+        trees = features, arrays["feature"], arrays["threshold"], window_size, mode, scaled, log2_mass
+        model = cls(*trees, winsor=winsor, guard=guard)
+        model.restore({name: arrays[name] for name in _state_names(mode, scaled, guard)})
         return model
 
     def copy(self) -> Self:
@@ -314,8 +341,8 @@ def _scale_names(mode: Mode, scaled: bool) -> tuple[str, ...]:
     return ("mean", "variance") if mode == "robust" else ("low", "high") if scaled else ()
 
 
-def _state_names(mode: Mode, scaled: bool) -> tuple[str, ...]:
-    return "learned", "latest", "finished", *_scale_names(mode, scaled)
+def _state_names(mode: Mode, scaled: bool, guard: bool) -> tuple[str, ...]:
+    return "learned", "latest", "finished", *_scale_names(mode, scaled), *(("guard",) if guard else ())
 
 
 def _river_trees(

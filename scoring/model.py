@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from .band_forests import FrozenForest, frozen_from_arrays
 from .calibrate import Ranker
 from .combine import Combiner
-from .ensemble import PARTS, Ensemble
+from .ecdf import RollingEcdf
+from .ensemble import Ensemble, parts_of
 from .errors import FeatureMismatch, ModelError
 from .halfspace import HalfSpaceTrees
 from .npz import TOTAL_BYTES, read_arrays, write_arrays
 from .prepare import Reference
+from .sliding import SlidingForest
 
 FORMAT, FORMAT_VERSION = "skimstream-model", 1
 DIRECTION = "higher = more anomalous"
@@ -51,6 +53,13 @@ class Model:
     training: Mapping[str, Any] = field(default_factory=dict)  # source, rows, time range, seed, fingerprint
     metrics: Mapping[str, Any] = field(default_factory=dict)
     created_with: Mapping[str, str] = field(default_factory=dict)  # library versions
+    sliding: SlidingForest | None = None
+    ecdf: RollingEcdf | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the ensemble's parts, in order."""
+        return parts_of(self.sliding, self.ecdf)
 
     def ensemble(self) -> Ensemble:
         """A detector for one partition, independent of all others."""
@@ -58,8 +67,10 @@ class Model:
             self.forest,
             self.halfspace.copy(),
             self.reference,
-            Combiner.from_arrays(dict(self.combiner.to_arrays()), len(PARTS)),
+            Combiner.from_arrays(dict(self.combiner.to_arrays()), len(self.parts)),
             Ranker.from_arrays(self.ranker.to_arrays()),
+            self.sliding and self.sliding.copy(),
+            self.ecdf and self.ecdf.copy(),
         )
 
     def require(self, features: Sequence[str]) -> None:
@@ -119,6 +130,11 @@ class Model:
             raise ModelError(f"names {len(features)} features, the forest has {forest.n_features}", where=str(folder))
         if halfspace.features != features:
             raise FeatureMismatch(expected=features, given=halfspace.features)
+        sliding = SlidingForest.from_arrays(own) if (own := _part(arrays, "sliding")) else None
+        ecdf = RollingEcdf.from_arrays(own) if (own := _part(arrays, "ecdf")) else None
+        for part in (sliding, ecdf):
+            if part is not None and part.n_features != len(features):
+                raise ModelError(f"names {len(features)} features, a part has {part.n_features}", where=str(folder))
         model = cls(
             stream=manifest["stream"],
             features=features,
@@ -126,11 +142,13 @@ class Model:
             forest=forest,
             halfspace=halfspace,
             reference=Reference.from_arrays(_part(arrays, "reference"), len(features)),
-            combiner=Combiner.from_arrays(_part(arrays, "combiner"), len(PARTS)),
+            combiner=Combiner.from_arrays(_part(arrays, "combiner"), len(parts_of(sliding, ecdf))),
             ranker=Ranker.from_arrays(_part(arrays, "ranker")),
             training=manifest["training"],
             metrics=manifest["metrics"],
             created_with=manifest["created_with"],
+            sliding=sliding,
+            ecdf=ecdf,
         )
         if model.id != manifest["id"]:
             raise ModelError("the manifest's names do not belong to these arrays", where=str(folder / MANIFEST))
@@ -143,6 +161,8 @@ class Model:
             "reference": self.reference.to_arrays(),
             "combiner": self.combiner.to_arrays(),
             "ranker": self.ranker.to_arrays(),
+            "sliding": self.sliding.to_arrays() if self.sliding else {},
+            "ecdf": self.ecdf.to_arrays() if self.ecdf else {},
         }
         return {f"{part}.{name}": array for part, group in parts.items() for name, array in group.items()}
 

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from .calibrate import Ranker
 from .combine import Combiner
-from .ensemble import PARTS, evidence
+from .ecdf import RollingEcdf
+from .ensemble import PARTS, evidence, parts_of
 from .errors import ModelError
 from .forest import Forest
 from .halfspace import HalfSpaceTrees
 from .model import Model
 from .prepare import Reference
 from .rules import broken_rules, rule_columns
+from .sliding import SlidingForest
 
 Floats = NDArray[np.float64]
 
@@ -32,11 +34,24 @@ LIBRARIES = ("skimstream", "numpy", "scikit-learn", "river", "light-curve")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to train: 100 trees; 256 rows a tree of an isolation forest, as its paper has it (Liu, Ting & Zhou 2008)."""
+    """How to train: 100 trees; 256 rows a tree of an isolation forest, as its paper has it (Liu, Ting & Zhou 2008).
+
+    `parts` names the parts, of `ensemble.PARTS`, the first two among them; `window`, `winsor` and `guard` are those of
+    the half-space trees (`HalfSpaceTrees`). Raises `ModelError` for parts that there aren't.
+    """
 
     trees: int = 100
     samples: int = 256
     seed: int = 42
+    parts: tuple[str, ...] = ("frozen", "online")
+    window: int = 250
+    winsor: bool = False
+    guard: bool = False
+
+    def __post_init__(self) -> None:
+        if not set(PARTS[:2]) <= set(self.parts) <= set(PARTS):
+            most = ", ".join(PARTS)
+            raise ModelError(f"are {', '.join(self.parts)}: choose from {most}, the first two always", where="parts")
 
 
 # Leaves of a random forest hold at least this many rows, so that its shares are not all 0 or 1.
@@ -70,9 +85,19 @@ def train(
     forest, frozen, metrics = (
         _isolation(filled, options) if labels is None else _supervised(filled, np.asarray(labels, np.bool_), options)
     )
-    halfspace = HalfSpaceTrees.build(features, mode="robust", seed=options.seed)
-    combiner, ranker = Combiner(len(PARTS)), Ranker()
-    combined, _ = combiner.combine(np.column_stack([evidence(forest, frozen), halfspace.score_learn(filled)]))
+    halfspace = HalfSpaceTrees.build(
+        features,
+        mode="robust",
+        window_size=options.window,
+        seed=options.seed,
+        winsor=options.winsor,
+        guard=options.guard,
+    )
+    sliding = SlidingForest(len(features), seed=options.seed) if "sliding" in options.parts else None
+    ecdf = RollingEcdf(len(features)) if "ecdf" in options.parts else None
+    online = [part.score_learn(filled) for part in (halfspace, sliding, ecdf) if part is not None]
+    combiner, ranker = Combiner(len(parts_of(sliding, ecdf))), Ranker()
+    combined, _ = combiner.combine(np.column_stack([evidence(forest, frozen), *online]))
     score = ranker.rank(combined)
     heard = score[np.isfinite(score)]
     return Model(
@@ -84,6 +109,8 @@ def train(
         reference=reference,
         combiner=combiner,
         ranker=ranker,
+        sliding=sliding,
+        ecdf=ecdf,
         training={
             **(source or {}),
             "rows": len(matrix),
@@ -91,6 +118,8 @@ def train(
             "fingerprint": hashlib.sha256(np.ascontiguousarray(matrix).tobytes()).hexdigest(),
             "missing_share": round(float(missing.mean()), 6),
             "anomalies": None if labels is None else int(labels.sum()),
+            "parts": list(parts_of(sliding, ecdf)),
+            "halfspace": {"window": options.window, "winsor": options.winsor, "guard": options.guard},
             "forest": {"kind": forest.kind, "trees": options.trees, "samples": options.samples, "seed": options.seed},
         },
         metrics={
