@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly chaos lint types dev models evaluate-observation bench-scoring bench-ensemble bench-decode bench-bombs bench-models fuzz kafka kafka-down dist clean
+.PHONY: help demo test nightly chaos lint types dev models evaluate-observation bench-scoring bench-ensemble bench-decode bench-bombs bench-models bench-explain fuzz kafka kafka-down dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ bench-bombs: dev ## How fast hostile messages are refused
 
 bench-models: dev ## How fast damaged and forged model files are refused, and in how much memory
 	$(BIN)/python benchmarks/models.py
+
+bench-explain: dev ## How often reasons name what was done to an event, and what they cost
+	$(BIN)/python benchmarks/explain.py
 
 fuzz: .venv/fuzz ## Fuzz the decoder (FOR=600s for longer); inputs that fail are kept in build/fuzz
 	$(BIN)/python fuzz/decode.py --for $(FOR)

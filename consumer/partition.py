@@ -14,10 +14,11 @@ from ..schemas.errors import DecodeError
 from ..scoring.ensemble import Ensemble, Scores
 from ..scoring.entities import Keys
 from ..scoring.errors import ModelError
-from ..scoring.explain import reasons
+from ..scoring.explain import Explanations
 from ..scoring.keyed import MAX_COUNT, read_array
 from ..scoring.model import Model
 from ..scoring.threshold import SEVERITIES
+from ..scoring.words import noun_of
 from .batch import Batch
 from .board import Board, Row
 from .checkpoint import Begun, CheckpointError, Saved
@@ -200,10 +201,17 @@ class Partition:
         floor = np.zeros(len(nights))
         for night in np.unique(nights).tolist():
             floor[nights == night] = board.floor(night)
-        chosen = np.flatnonzero(scores.score >= floor).tolist()
-        why = reasons(featured.matrix[chosen], self.ensemble.reference, self.stream.features)
+        chosen = np.flatnonzero(scores.score >= floor)
+        why = Explanations(
+            featured.matrix[chosen],
+            self.ensemble.reference,
+            self.stream.features,
+            self.stream.units,
+            noun_of(self.stream.name),
+            self.ensemble.contributions(featured.matrix, scores, chosen),
+        )
         rows = []
-        for i, because in zip(chosen, why, strict=True):
+        for place, i in enumerate(chosen.tolist()):
             row, night = int(featured.rows[i]), int(nights[i])
             event = self.stream.event_id(featured.columns, row)
             details: dict[str, Any] = {
@@ -214,15 +222,8 @@ class Partition:
                 "raw": _by_part(self.ensemble.parts, scores.raw[i]),
                 "z": _by_part(self.ensemble.parts, scores.z[i]),
                 "severity": _severity(scores.alarms[i]),
-                "reasons": [
-                    {
-                        "feature": reason.feature,
-                        "value": reason.value,
-                        "usual": [reason.usual_low, reason.usual_high],
-                        "deviation": reason.deviation,
-                    }
-                    for reason in because
-                ],
+                "reasons": [reason.to_json() for reason in why.reasons(place)],
+                "explained": why.table(place),
                 "features": {
                     name: float(value)
                     for name, value in zip(self.stream.features, featured.matrix[i], strict=True)

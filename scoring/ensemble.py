@@ -5,7 +5,7 @@ clock and the machine's load change no bit.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
@@ -30,7 +30,7 @@ PARTS = ("frozen", "online", "sliding", "ecdf")
 class OnlinePart(Protocol):
     """A part that learns from every event that it scores."""
 
-    def score_learn(self, X: Floats) -> Floats: ...
+    def score_learn_traced(self, X: Floats) -> tuple[Floats, "Trail | None"]: ...
     def state(self) -> dict[str, NDArray[Any]]: ...
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None: ...
     def copy(self) -> Self: ...
@@ -64,6 +64,13 @@ def evidence(forest: FrozenForest, frozen: Floats) -> Floats:
     return np.asarray(np.log(probability / (1 - probability)), np.float64)
 
 
+class Trail(Protocol):
+    """What a part that learns keeps of a batch, to tell afterwards which features made its scores."""
+
+    def contributions(self, rows: NDArray[np.int64]) -> Floats:
+        """float64[k, f] of k rows that it scored: what each feature added, positive = towards anomaly, NaN = silent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """One row an event; higher is always more anomalous.
@@ -71,6 +78,7 @@ class Scores:
     score float64[n] in [0, 1) (NaN while the ensemble is still warming up); combined float64[n], the value behind it;
     raw and z float64[n, p] by the ensemble's `parts` (NaN = the part is silent); missing bool[n, f], the values that
     were imputed; alarms bool[n, 2], which of `threshold.SEVERITIES` the event is of.
+    trails: by part, for `Ensemble.contributions`; place int64[n], each event's row in them, -1 if nothing learned it.
     shadow: what another model, that only looks on, says of the same events.
     """
 
@@ -79,7 +87,9 @@ class Scores:
     raw: Floats
     z: Floats
     missing: NDArray[np.bool_]
-    alarms: NDArray[np.bool_]
+    trails: Mapping[str, Trail] = field(default_factory=dict)
+    place: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    alarms: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, len(SEVERITIES)), np.bool_))
     shadow: "Scores | None" = None
 
 
@@ -126,20 +136,40 @@ class Ensemble:
         score, combined = rule_scores(broken)
         raw, z = np.full((2, len(matrix), len(self.parts)), np.nan)
         raw[:, 0] = self.forest.anomaly(filled)
-        if len(kept):
-            valid = self._score_learn(matrix[kept])
-            score[kept], combined[kept], raw[kept], z[kept] = valid.score, valid.combined, valid.raw, valid.z
-        return Scores(score, combined, raw, z, missing, self.thresholds.alarms(combined))
+        valid = self._score_learn(matrix[kept])
+        score[kept], combined[kept], raw[kept], z[kept] = valid.score, valid.combined, valid.raw, valid.z
+        place = np.full(len(matrix), -1)
+        place[kept] = valid.place
+        return Scores(score, combined, raw, z, missing, valid.trails, place, self.thresholds.alarms(combined))
+
+    def contributions(self, matrix: Floats, scores: Scores, chosen: NDArray[np.int64]) -> dict[str, Floats]:
+        """By part, float64[k, f] of the chosen rows of a batch that was scored: what each feature added to its score.
+
+        Positive = towards anomaly, in units of the part (path lengths, shares of votes, bits); NaN = the part is
+        silent. It is what was true when the event was scored, whatever was learned since.
+        """
+        rows = matrix[chosen]
+        seen = rows if isinstance(self.forest, BandForests) else self.reference.fill(rows)[0]
+        found = {"frozen": self.forest.contributions(seen)}
+        place = scores.place[chosen]
+        for part, trail in scores.trails.items():
+            found[part] = np.full(rows.shape, np.nan)
+            found[part][place >= 0] = trail.contributions(place[place >= 0])
+        return found
 
     def _score_learn(self, matrix: Floats) -> Scores:
         filled, missing = self.reference.fill(matrix)
         # A forest a band has its own rule for what is missing; where it has no score, that part is silent.
         seen = matrix if isinstance(self.forest, BandForests) else filled
-        frozen, online = self.forest.anomaly(seen), [part.score_learn(filled) for part in self._learners().values()]
+        frozen, traced = (
+            self.forest.anomaly(seen),
+            [one.score_learn_traced(filled) for one in self._learners().values()],
+        )
+        online = [scores for scores, _ in traced]
         combined, z = self.combiner.combine(np.column_stack([evidence(self.forest, frozen), *online]))
         raw = np.column_stack([frozen, *online])
-        none = np.zeros((len(matrix), len(SEVERITIES)), np.bool_)
-        return Scores(self.ranker.rank(combined), combined, raw, z, missing, none)
+        trails = {part: trail for part, (_, trail) in zip(self.parts[1:], traced, strict=True) if trail is not None}
+        return Scores(self.ranker.rank(combined), combined, raw, z, missing, trails, np.arange(len(matrix)))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """What events have taught it, as copies: what a checkpoint keeps beside the model's id."""

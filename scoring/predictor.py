@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import EventRefused, ModelError
-from .explain import reasons
+from .explain import Explanations
 from .features.behaviour import FEATURES
 from .intake import Event, fields_of, take_in
 from .model import Model
+from .words import noun_of
 
 CLASSIFIER_THRESHOLD = 0.5  # more than half of the votes
 SCORE_THRESHOLD = 0.99  # one event in a hundred
@@ -32,7 +33,7 @@ class Prediction(TypedDict):
     anomaly_probability: float | None  # a classifier's share of votes, None for an isolation forest
     confidence: float | None  # max(p, 1 - p) of it
     score: float | None  # the whole detector's percentile, as on the board; None until it is warm
-    reasons: list[str]  # the features farthest from what training saw
+    reasons: list[str]  # in words: the weightiest features, and where their values stand in training
     missing: list[str]  # fields that the model knows and the event lacks: the median of training stood in
     unseen: list[str]  # fields whose value no earlier event had: neutral values stood in
     unused: list[str]  # fields that the model doesn't know
@@ -96,11 +97,13 @@ or None if it isn't known
             return []
         places = [f"history {i}" for i in range(len(before))] + [f"event {i}" for i in range(len(now))]
         taken = take_in(self.model.stream, self.model.features, places, [*before, *now])
-        scores = self.model.ensemble().score_learn(taken.matrix)
-        first = len(before)
-        why = reasons(taken.matrix[first:], self.model.reference, self.model.features)
+        ensemble, model, first = self.model.ensemble(), self.model, len(before)
+        scores = ensemble.score_learn(taken.matrix)
+        parts = ensemble.contributions(taken.matrix, scores, np.arange(first, len(places)))
+        rows, noun = taken.matrix[first:], noun_of(model.stream)
+        why = Explanations(rows, model.reference, model.features, model.units, noun, parts)
         results: list[Prediction] = []
-        for row, because in enumerate(why, first):
+        for row in range(first, len(places)):
             score = float(scores.score[row]) if np.isfinite(scores.score[row]) else None
             probability = float(scores.raw[row, 0]) if self._votes else None
             decisive = probability if self._votes else score
@@ -112,7 +115,7 @@ or None if it isn't known
                     "anomaly_probability": probability,
                     "confidence": None if probability is None else max(probability, 1 - probability),
                     "score": score,
-                    "reasons": [str(reason) for reason in because],
+                    "reasons": [str(reason) for reason in why.reasons(row - first)],
                     "missing": taken.missing[row],
                     "unseen": taken.unseen[row],
                     "unused": taken.unused[row],

@@ -43,7 +43,8 @@ def test_each_anomaly_counts_under_its_highest_severity() -> None:
     metrics = Metrics(registry, "ztf", ())
     alarms = np.array([[False, False], [True, False], [True, True], [True, False], [False, True], [False, False]])
     nothing, silent = np.zeros((6, 2)), np.zeros((6, 1), np.bool_)
-    metrics.observe_scores(Scores(np.array([0.5] * 5 + [np.nan]), nothing[:, 0], nothing, nothing, silent, alarms))
+    score = np.array([0.5] * 5 + [np.nan])
+    metrics.observe_scores(Scores(score, nothing[:, 0], nothing, nothing, silent, alarms=alarms))
 
     def count(severity: str) -> float | None:
         return registry.get_sample_value("skim_anomalies_total", {"stream": "ztf", "severity": severity})
