@@ -154,6 +154,7 @@ class Partition:
             floor[nights == night] = board.floor(night)
         chosen = np.flatnonzero(scores.score >= floor).tolist()
         why = reasons(featured.matrix[chosen], self.ensemble.reference, self.stream.features)
+        calibrated = self.model.probability
         rows = []
         for i, because in zip(chosen, why, strict=True):
             row, night = int(featured.rows[i]), int(nights[i])
@@ -163,6 +164,7 @@ class Partition:
                 "night": night_name(night),
                 "score": float(scores.score[i]),
                 "combined": float(scores.combined[i]),
+                **({} if calibrated is None else {"probability": float(calibrated.apply(scores.raw[i, :1])[0])}),
                 "raw": _by_part(scores.raw[i]),
                 "z": _by_part(scores.z[i]),
                 "reasons": [

@@ -24,6 +24,7 @@ from .errors import FeatureMismatch, ModelError
 from .halfspace import HalfSpaceTrees
 from .npz import TOTAL_BYTES, read_arrays, write_arrays
 from .prepare import Reference
+from .probability import Probability
 
 FORMAT, FORMAT_VERSION = "skimstream-model", 1
 DIRECTION = "higher = more anomalous"
@@ -51,6 +52,7 @@ class Model:
     training: Mapping[str, Any] = field(default_factory=dict)  # source, rows, time range, seed, fingerprint
     metrics: Mapping[str, Any] = field(default_factory=dict)
     created_with: Mapping[str, str] = field(default_factory=dict)  # library versions
+    probability: Probability | None = None  # of a classifier, from its votes, where labels calibrated them
 
     def ensemble(self) -> Ensemble:
         """A detector for one partition, independent of all others."""
@@ -131,6 +133,7 @@ class Model:
             training=manifest["training"],
             metrics=manifest["metrics"],
             created_with=manifest["created_with"],
+            probability=_probability(_part(arrays, "probability"), forest),
         )
         if model.id != manifest["id"]:
             raise ModelError("the manifest's names do not belong to these arrays", where=str(folder / MANIFEST))
@@ -143,6 +146,7 @@ class Model:
             "reference": self.reference.to_arrays(),
             "combiner": self.combiner.to_arrays(),
             "ranker": self.ranker.to_arrays(),
+            "probability": {} if self.probability is None else self.probability.to_arrays(),
         }
         return {f"{part}.{name}": array for part, group in parts.items() for name, array in group.items()}
 
@@ -154,6 +158,14 @@ def _part(arrays: dict[str, NDArray[np.generic]], part: str) -> dict[str, NDArra
     for array in taken.values():
         array.setflags(write=False)
     return taken
+
+
+def _probability(arrays: dict[str, NDArray[np.generic]], forest: FrozenForest) -> Probability | None:
+    if not arrays:
+        return None
+    if forest.kind != "classifier":
+        raise ModelError("only a classifier's votes can be made a probability", where="probability")
+    return Probability.from_arrays(arrays)
 
 
 def _read(path: Path, limit: int) -> bytes:
