@@ -210,6 +210,7 @@ class Partition:
             noun_of(self.stream.name),
             self.ensemble.contributions(featured.matrix, scores, chosen),
         )
+        calibrated = self.model.probability
         rows = []
         for place, i in enumerate(chosen.tolist()):
             row, night = int(featured.rows[i]), int(nights[i])
@@ -219,6 +220,7 @@ class Partition:
                 "night": night_name(night),
                 "score": float(scores.score[i]),
                 "combined": float(scores.combined[i]),
+                **({} if calibrated is None else {"probability": float(calibrated.apply(scores.raw[i, :1])[0])}),
                 "raw": _by_part(self.ensemble.parts, scores.raw[i]),
                 "z": _by_part(self.ensemble.parts, scores.z[i]),
                 "severity": _severity(scores.alarms[i]),

@@ -25,6 +25,7 @@ from .errors import FeatureMismatch, ModelError
 from .halfspace import HalfSpaceTrees
 from .npz import TOTAL_BYTES, read_arrays, write_arrays
 from .prepare import Reference
+from .probability import Probability
 from .sliding import SlidingForest
 from .threshold import Thresholds
 
@@ -57,6 +58,7 @@ class Model:
     created_with: Mapping[str, str] = field(default_factory=dict)  # library versions
     sliding: SlidingForest | None = None
     ecdf: RollingEcdf | None = None
+    probability: Probability | None = None  # of a classifier, from its votes, where labels calibrated them
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -166,6 +168,7 @@ class Model:
             created_with=manifest["created_with"],
             sliding=sliding,
             ecdf=ecdf,
+            probability=_probability(_part(arrays, "probability"), forest),
         )
         if model.id != manifest["id"]:
             raise ModelError("the manifest's names do not belong to these arrays", where=str(folder / MANIFEST))
@@ -181,6 +184,7 @@ class Model:
             "thresholds": self.thresholds.to_arrays(),
             "sliding": self.sliding.to_arrays() if self.sliding else {},
             "ecdf": self.ecdf.to_arrays() if self.ecdf else {},
+            "probability": {} if self.probability is None else self.probability.to_arrays(),
         }
         return {f"{part}.{name}": array for part, group in parts.items() for name, array in group.items()}
 
@@ -192,6 +196,14 @@ def _part(arrays: dict[str, NDArray[np.generic]], part: str) -> dict[str, NDArra
     for array in taken.values():
         array.setflags(write=False)
     return taken
+
+
+def _probability(arrays: dict[str, NDArray[np.generic]], forest: FrozenForest) -> Probability | None:
+    if not arrays:
+        return None
+    if forest.kind != "classifier":
+        raise ModelError("only a classifier's votes can be made a probability", where="probability")
+    return Probability.from_arrays(arrays)
 
 
 def _read(path: Path, limit: int) -> bytes:

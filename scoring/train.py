@@ -6,7 +6,7 @@ scikit-learn and river are imported here and nowhere on the scoring path.
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -22,6 +22,7 @@ from .forest import Forest
 from .halfspace import HalfSpaceTrees
 from .model import Model
 from .prepare import Reference
+from .probability import calibrate
 from .rules import broken_rules, rule_columns
 from .sliding import SlidingForest
 from .threshold import Thresholds
@@ -39,11 +40,13 @@ class Options:
 
     `parts` names the parts, of `ensemble.PARTS`, the first two among them; `window`, `winsor` and `guard` are those of
     the half-space trees (`HalfSpaceTrees`). Raises `ModelError` for parts that there aren't.
+    `tuned`: scikit-learn's own parameters of the forest, as `search` finds them; they win over the others.
     """
 
     trees: int = 100
     samples: int = 256
     seed: int = 42
+    tuned: Mapping[str, int | float | str | None] = field(default_factory=dict)
     parts: tuple[str, ...] = ("frozen", "online")
     window: int = 250
     winsor: bool = False
@@ -101,6 +104,7 @@ def train(
     combined, _ = combiner.combine(np.column_stack([evidence(forest, frozen), *online]))
     score = ranker.rank(combined)
     heard = score[np.isfinite(score)]
+    probability, calibration = (None, {}) if labels is None else calibrate(frozen, labels, options.seed)
     return Model(
         stream=stream,
         features=tuple(features),
@@ -126,12 +130,14 @@ def train(
         },
         metrics={
             **metrics,
+            **calibration,
             "scored_rows": len(heard),
             # About 0.01 and 0.001 if the rows come in no particular order; far above where they drift.
             "share_above_0.99": round(float((heard >= 0.99).mean()), 6),
             "share_above_0.999": round(float((heard >= 0.999).mean()), 6),
         },
         created_with={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        probability=probability,
     )
 
 
@@ -153,13 +159,9 @@ def _supervised(filled: Floats, labels: NDArray[np.bool_], options: Options) -> 
 
     if labels.shape != (len(filled),) or labels.all() or not labels.any():
         raise ModelError("labels must be one bool a row, of both kinds: some anomalies and some ordinary events")
-    estimator = RandomForestClassifier(
-        n_estimators=options.trees,
-        min_samples_leaf=LEAF_ROWS,
-        oob_score=True,
-        random_state=options.seed,
-        n_jobs=1,
-    ).fit(filled, labels)
+    parameters: dict[str, Any] = {"n_estimators": options.trees, "min_samples_leaf": LEAF_ROWS, **options.tuned}
+    estimator = RandomForestClassifier(**parameters, oob_score=True, random_state=options.seed, n_jobs=1)
+    estimator.fit(filled, labels)
     # A row that every tree has seen (possible with very few trees) has no such score: it counts as ordinary.
     unseen = np.nan_to_num(estimator.oob_decision_function_[:, 1])
     metrics = {

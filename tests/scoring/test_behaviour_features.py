@@ -82,6 +82,13 @@ WITH_HISTORY = dict.fromkeys(  # and the resolution
 ) | {"transaction_amount": 0.01, "mouse_movement": 1.0}
 
 
+PACES = {
+    "clicks_per_second": "click_events",
+    "mouse_per_second": "mouse_movement",
+    "amount_per_second": "transaction_amount",
+}
+
+
 class User:
     def __init__(self) -> None:
         self.last_time: float | None = None
@@ -115,6 +122,9 @@ class Reference:
         features |= {f"{name}_rarity": self.rarity(name, value) for name, value in categories.items()}
         if now is not None:
             features["hour_of_day"] = now % 86400 / 3600
+        for pace, name in PACES.items():
+            if {name, "time_on_page"} <= numbers.keys():
+                features[pace] = numbers[name] / max(numbers["time_on_page"], 1.0)
         if key:
             user = self.touch(key)
             features |= self.pace(user, now)
@@ -287,7 +297,7 @@ def test_the_cap_holds_and_memory_stays_flat() -> None:
 
 
 def test_names_and_units() -> None:
-    assert len(FEATURES) == len(UNITS) == len(set(FEATURES)) == 41
+    assert len(FEATURES) == len(UNITS) == len(set(FEATURES)) == 44
     assert FEATURES[:17] == NUMBERS
     assert tuple(WITH_HISTORY) == TRACKED
     assert not any(word in name for name in FEATURES for word in ("user_id", "session_id", "transaction_date", "_id"))
