@@ -6,7 +6,7 @@ scikit-learn and river are imported here and nowhere on the scoring path.
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -32,11 +32,15 @@ LIBRARIES = ("skimstream", "numpy", "scikit-learn", "river", "light-curve")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to train: 100 trees; 256 rows a tree of an isolation forest, as its paper has it (Liu, Ting & Zhou 2008)."""
+    """How to train: 100 trees; 256 rows a tree of an isolation forest, as its paper has it (Liu, Ting & Zhou 2008).
+
+    `tuned`: scikit-learn's own parameters of the forest, as `search` finds them; they win over the others.
+    """
 
     trees: int = 100
     samples: int = 256
     seed: int = 42
+    tuned: Mapping[str, int | float | str | None] = field(default_factory=dict)
 
 
 # Leaves of a random forest hold at least this many rows, so that its shares are not all 0 or 1.
@@ -91,7 +95,13 @@ def train(
             "fingerprint": hashlib.sha256(np.ascontiguousarray(matrix).tobytes()).hexdigest(),
             "missing_share": round(float(missing.mean()), 6),
             "anomalies": None if labels is None else int(labels.sum()),
-            "forest": {"kind": forest.kind, "trees": options.trees, "samples": options.samples, "seed": options.seed},
+            "forest": {
+                "kind": forest.kind,
+                "trees": forest.n_trees,
+                "samples": options.samples,
+                "seed": options.seed,
+                **({"tuned": dict(options.tuned)} if options.tuned else {}),
+            },
         },
         metrics={
             **metrics,
@@ -108,9 +118,9 @@ def _isolation(filled: Floats, options: Options) -> tuple[Forest, Floats, dict[s
     """An isolation forest and its scores of the rows (each tree saw so few of them that they count as unseen)."""
     from sklearn.ensemble import IsolationForest
 
-    estimator = IsolationForest(
-        n_estimators=options.trees, max_samples=min(options.samples, len(filled)), random_state=options.seed
-    ).fit(filled)
+    parameters: dict[str, Any] = {"n_estimators": options.trees, "max_samples": options.samples, **options.tuned}
+    parameters["max_samples"] = min(parameters["max_samples"], len(filled))
+    estimator = IsolationForest(**parameters, random_state=options.seed, n_jobs=1).fit(filled)
     forest = Forest.from_sklearn(estimator, allow_nan=False)
     return forest, forest.anomaly(filled), {}
 
@@ -122,13 +132,9 @@ def _supervised(filled: Floats, labels: NDArray[np.bool_], options: Options) -> 
 
     if labels.shape != (len(filled),) or labels.all() or not labels.any():
         raise ModelError("labels must be one bool a row, of both kinds: some anomalies and some ordinary events")
-    estimator = RandomForestClassifier(
-        n_estimators=options.trees,
-        min_samples_leaf=LEAF_ROWS,
-        oob_score=True,
-        random_state=options.seed,
-        n_jobs=1,
-    ).fit(filled, labels)
+    parameters: dict[str, Any] = {"n_estimators": options.trees, "min_samples_leaf": LEAF_ROWS, **options.tuned}
+    estimator = RandomForestClassifier(**parameters, oob_score=True, random_state=options.seed, n_jobs=1)
+    estimator.fit(filled, labels)
     # A row that every tree has seen (possible with very few trees) has no such score: it counts as ordinary.
     unseen = np.nan_to_num(estimator.oob_decision_function_[:, 1])
     metrics = {
