@@ -1,9 +1,11 @@
 """What training refuses, because the figures would be about something else than finding anomalies.
 
-- `identical-rows`: test rows that training has seen. A row is *the same* if its record is (every field that the stream
-  reads, ids and times included) or if its features are, bit for bit. Real streams repeat a record now and then (a
-  producer that sends at least once), so up to 1 % of the test is let pass; a single *anomaly* that recurs is not: there
-  are few of them, and a model that remembers them by heart has a perfect recall.
+- `identical-rows`: test rows that training has seen. The same *record*, that is every field that the stream reads, ids
+  and times included: real streams repeat one now and then (a producer that sends at least once), so up to 1 % of the
+  test is let pass, but not a single anomaly: a model that remembers those few by heart has a perfect recall. Or the
+  same *features*, bit for bit, of another entity, as copies under new ids have: up to 1 % of the test and a tenth of
+  its anomalies, as rows of few distinct values coincide. The same features of the same entity are no finding: an
+  object whose i-band alert adds nothing to g and r looks as it did a minute ago, and by time entities do recur.
 - `id-like`: features that name a row instead of describing it: called `…_id`, or whole numbers of which 95 % differ
   and that only ever count up, or fill their range as ordinal codes do, or are beyond 2³¹ as hashes and times are.
 - `label-derived`: features that alone tell anomalies from the rest with an AUC above 0.99. No measurement does; a
@@ -16,7 +18,7 @@ what stands in for missing values is fitted on training rows alone.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ Keys = NDArray[np.uint64]
 Refusal = Literal["identical-rows", "id-like", "label-derived"]
 
 REFUSALS: tuple[Refusal, ...] = ("identical-rows", "id-like", "label-derived")
-IDENTICAL_SHARE = 0.01
+IDENTICAL_SHARE, COPIED_ANOMALIES = 0.01, 0.1
 LABEL_AUC = 0.99
 # Few anomalies may stand on top of a column by chance: 5 of them in one of 190 million (2 x 0.05^5 / 5!), 2 in 2,500.
 FEWEST_ANOMALIES = 5
@@ -56,6 +58,18 @@ class Finding:
     def name(self) -> str:
         """What allows it: `label-derived:amount`."""
         return self.refusal if self.feature is None else f"{self.refusal}:{self.feature}"
+
+
+class Rows(NamedTuple):
+    """Fingerprints of records and of features (`fingerprints`), and whose they are: uint64[n] each."""
+
+    record: Keys
+    features: Keys
+    entity: Keys
+
+    def take(self, rows: NDArray[np.int64]) -> "Rows":
+        """Some of them."""
+        return Rows(*(column[rows] for column in self))
 
 
 class TrainingRefused(ModelError):
@@ -86,21 +100,38 @@ def refuse(findings: Iterable[Finding], allowed: Iterable[str] = ()) -> tuple[Fi
     return found
 
 
-def identical_rows(train: Sequence[Keys], test: Sequence[Keys], labels: Bools | None = None) -> list[Finding]:
-    """Test rows that are in training by any of several fingerprints, uint64[n] each: of the record, of the features.
+def identical_rows(train: Rows, test: Rows, labels: Bools | None = None) -> list[Finding]:
+    """Test rows that are training rows. labels bool[n] of the test, if there are any."""
+    records = np.isin(test.record, train.record)
+    known = np.isin(test.features, train.features)
+    own = train.features ^ (train.entity * PRIME)
+    only_own = (
+        (test.entity != 0)
+        & np.isin(test.features ^ (test.entity * PRIME), own)
+        & ~np.isin(test.features, _shared(train))
+    )
+    copies = known & ~only_own & ~records
+    anomalous = np.zeros(len(records), np.bool_) if labels is None else labels
+    few = IDENTICAL_SHARE * len(records)
+    found = []
+    for same, what, tolerated in (
+        (records, "are identical to training rows", 0.0),
+        (copies, "have the features of another entity's training row, bit for bit", COPIED_ANOMALIES * anomalous.sum()),
+    ):
+        count, anomalies = int(same.sum()), int((same & anomalous).sum())
+        if count > few or anomalies > tolerated:
+            problem = f"{count:,} of {len(same):,} test rows {what}"
+            if labels is not None:
+                problem += f", {anomalies:,} of the {int(anomalous.sum()):,} anomalies among them"
+            found.append(Finding("identical-rows", problem + ": the test would measure memory"))
+    return found
 
-    labels bool[n] of the test, if there are any.
-    """
-    same = np.zeros(len(test[0]), np.bool_)
-    for known, asked in zip(train, test, strict=True):
-        same |= np.isin(asked, known)
-    count, anomalies = int(same.sum()), 0 if labels is None else int((same & labels).sum())
-    if not anomalies and count <= IDENTICAL_SHARE * len(same):
-        return []
-    problem = f"{count:,} of {len(same):,} test rows are identical to training rows"
-    if anomalies:
-        problem += f", {anomalies:,} of the {int(labels.sum() if labels is not None else 0):,} anomalies among them"
-    return [Finding("identical-rows", problem + ": the test would measure memory")]
+
+def _shared(rows: Rows) -> Keys:
+    """Fingerprints of features that several entities have."""
+    pairs = np.unique(np.column_stack([rows.features, rows.entity]), axis=0)
+    features, entities = np.unique(pairs[:, 0], return_counts=True)
+    return np.asarray(features[entities > 1], np.uint64)
 
 
 def id_like(features: Sequence[str], matrix: Floats) -> list[Finding]:

@@ -78,6 +78,8 @@ class Filler(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
 def space(kind: ForestKind, rows: int, trees: tuple[int, int] = TREES) -> dict[str, list[Value]]:
     """What is searched; `rows` are those of the smallest fold.
 
+    Random forest: size and shape of the trees. No class weights: they bend shares of votes, which `probability` is
+    there to correct, and draw rare rows into every tree's bootstrap, so that none is left to score them out of bag.
     Isolation forest: 100 to 500 trees; 256 rows a tree, or 10 to 100 % of the fold's (4,096 at most); half of the
     features or more; contamination.
 
@@ -99,7 +101,6 @@ def space(kind: ForestKind, rows: int, trees: tuple[int, int] = TREES) -> dict[s
         "min_samples_split": [2, 5, 10, 20],
         "min_samples_leaf": [1, 2, 3, 5, 10],
         "max_features": ["sqrt", "log2", 0.3, 0.5, 0.8],
-        "class_weight": [None, "balanced", "balanced_subsample"],
     }
 
 

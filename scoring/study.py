@@ -20,9 +20,9 @@ from .errors import ModelError
 from .held_out import Measured, measure, number
 from .model import Model
 from .recipe import Examples, Progress, Recipe, silent
-from .refusals import Finding, fingerprints, id_like, identical_rows, label_derived, refuse
+from .refusals import Finding, Rows, fingerprints, id_like, identical_rows, label_derived, refuse
 from .rules import broken_rules, rule_columns
-from .split import Split
+from .split import Split, SplitError
 from .train import FEWEST_ROWS, train
 
 Ints = NDArray[np.int64]
@@ -58,6 +58,8 @@ def study(
     Raises `TrainingRefused`, `NothingToChooseBy`, and `ModelError` for too few rows or labels of one kind only.
     """
     recipe = recipe or Recipe()
+    if split is not None and recipe.forest == "random":
+        _require_both_kinds(examples, split)
     overridden = refuse(_findings(examples, split), recipe.allow)
     options, found = recipe.options, None
     if recipe.search:
@@ -82,12 +84,24 @@ def study(
 def _findings(examples: Examples, split: Split | None) -> Iterator[Finding]:
     rows = split.train if split else np.arange(len(examples.matrix), dtype=np.int64)
     if split:
-        prints = (examples.record, fingerprints(examples.matrix.T, len(examples.matrix)))
-        train_prints, test_prints = ([one[part] for one in prints] for part in (split.train, split.test))
-        yield from identical_rows(train_prints, test_prints, examples.labels_of(split.test))
+        everyone = Rows(examples.record, fingerprints(examples.matrix.T, len(examples.matrix)), examples.entity)
+        test = examples.labels_of(split.test)
+        yield from identical_rows(everyone.take(split.train), everyone.take(split.test), test)
     yield from id_like(examples.features, examples.matrix[rows])
     if (labels := examples.labels_of(rows)) is not None:
         yield from label_derived(examples.features, examples.matrix[rows], labels)
+
+
+def _require_both_kinds(examples: Examples, split: Split) -> None:
+    """A classifier needs anomalies and ordinary rows in what it is first fitted to."""
+    labels = examples.labels_of(split.inner().train)
+    if examples.labels is None or labels is None or (labels.any() and not labels.all()):
+        return
+    raise SplitError(
+        f"of {int(examples.labels.sum()):,} anomalies in {len(examples.labels):,} rows {int(labels.sum()):,} are among "
+        f"the {len(labels):,} rows to fit, and both kinds are needed there: more rows, another --split, or "
+        "--forest isolation, which needs no labels"
+    )
 
 
 def _search(examples: Examples, split: Split | None, recipe: Recipe, progress: Progress) -> Any:

@@ -68,11 +68,23 @@ def manifest(tmp_path: Path) -> dict[str, Any]:
 
 def test_a_label_column_a_search_and_a_report(train: Train, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "events.csv", sessions(), label=is_anomaly)
-    done = train(file, "--label-column", "label", "--report", tmp_path / "report", "--split", "grouped")
+    done = train(
+        file,
+        "--label-column",
+        "label",
+        "--report",
+        tmp_path / "report",
+        "--split",
+        "grouped",
+        "--search=1",
+        "--folds=2",
+    )
     assert done.exit_code == 0, done.output
     assert "recall" in done.stderr
+    assert "best of 1 settings" in done.stderr
     training, test = manifest(tmp_path)["training"], manifest(tmp_path)["metrics"]["test"]
     assert training["rows"] == N
+    assert (training["search"]["tried"], training["search"]["folds"]) == (1, 2)
     assert training["anomalies"] == sum(map(is_anomaly, sessions()))
     assert training["split"]["kind"] == "grouped"
     assert training["split"]["entities_on_both_sides"] == 0

@@ -13,6 +13,7 @@ from skimstream.scoring.errors import ModelError
 from skimstream.scoring.recipe import Examples, Recipe
 from skimstream.scoring.refusals import (
     Finding,
+    Rows,
     TrainingRefused,
     alone,
     fingerprints,
@@ -34,28 +35,51 @@ def keys(*numbers: int) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
     return np.array(numbers, np.uint64)
 
 
+def records(*numbers: int) -> Rows:
+    """Rows with features of their own and one entity each."""
+    return Rows(keys(*numbers), RNG.integers(1, 2**63, len(numbers)).astype(np.uint64), keys(*numbers))
+
+
 def test_one_identical_anomaly_is_too_many() -> None:
-    train, test = keys(*range(1000)), keys(*range(999, 2000))  # one row of 1,001
+    train, test = records(*range(1000)), records(*range(999, 2000))  # one row of 1,001
     ordinary = np.zeros(1001, np.bool_)
-    assert identical_rows([train], [test]) == identical_rows([train], [test], ordinary) == []
+    assert identical_rows(train, test) == identical_rows(train, test, ordinary) == []
     anomalous = ordinary.copy()
     anomalous[0] = True
-    (finding,) = identical_rows([train], [test], anomalous)
-    assert "1 of 1,001 test rows" in finding.problem
+    (finding,) = identical_rows(train, test, anomalous)
+    assert "1 of 1,001 test rows are identical" in finding.problem
     assert "1 of the 1 anomalies" in finding.problem
 
 
 def test_up_to_one_percent_of_ordinary_rows_may_recur() -> None:
-    test = keys(*range(1000))
-    assert identical_rows([keys(*range(10))], [test]) == []
-    (finding,) = identical_rows([keys(*range(11))], [test])
+    test = records(*range(1000))
+    assert identical_rows(records(*range(10)), test) == []
+    (finding,) = identical_rows(records(*range(11)), test)
     assert finding.name == "identical-rows"
     assert "11 of 1,000" in finding.problem
 
 
-def test_a_row_is_the_same_by_its_record_or_by_its_features() -> None:
-    train = [keys(1, 2), keys(10, 20)]
-    assert "2 of 3" in identical_rows(train, [keys(2, 5, 6), keys(30, 10, 40)])[0].problem
+def test_copies_under_other_ids_are_known_by_their_features() -> None:
+    train = Rows(keys(1, 2, 3), keys(10, 20, 20), keys(7, 8, 9))
+    test = Rows(keys(4, 5, 6), keys(10, 20, 30), keys(1, 8, 1))
+    (finding,) = identical_rows(train, test)  # the first, and the second, whose features entity 9 has, too
+    assert "2 of 3 test rows have the features of another entity's" in finding.problem
+
+
+def test_an_entity_may_look_as_it_did_before() -> None:
+    train = Rows(keys(1, 2), keys(10, 20), keys(7, 8))
+    assert identical_rows(train, Rows(keys(4, 5), keys(10, 20), keys(7, 8)), np.array([True, True])) == []
+    nobody = Rows(keys(1, 2), keys(10, 20), keys(0, 0))
+    assert identical_rows(nobody, nobody._replace(record=keys(3, 4))) != []
+
+
+def test_a_tenth_of_the_anomalies_may_coincide_with_others_rows() -> None:
+    train = Rows(keys(*range(2_000)), keys(*range(2_000)), keys(*[1] * 2_000))
+    labels = np.arange(2_000) < 20
+    for copied, refused in ((2, False), (3, True)):
+        features = np.where(np.arange(2_000) < copied, np.arange(2_000), 10_000 + np.arange(2_000)).astype(np.uint64)
+        test = Rows(keys(*range(5_000, 7_000)), features, keys(*[2] * 2_000))
+        assert bool(identical_rows(train, test, labels)) is refused
 
 
 def test_equal_rows_have_equal_fingerprints_and_no_others() -> None:

@@ -16,7 +16,7 @@ from skimstream.scoring.measure import FIGURES
 from skimstream.scoring.recipe import Examples, Recipe
 from skimstream.scoring.refusals import TrainingRefused
 from skimstream.scoring.report import comparison_csv, report_html
-from skimstream.scoring.split import by_entity, by_time
+from skimstream.scoring.split import SplitError, by_entity, by_time
 from skimstream.scoring.study import OTHER_MODEL, Study, enough, study
 from skimstream.scoring.train import Options
 
@@ -190,6 +190,14 @@ def test_a_calibrated_probability_is_shown_where_there_is_one() -> None:
     calibrated = replace(done(), measured=replace(measured, probability=measured.votes**2))
     assert "calibrated probability" in report_html(calibrated)
     assert "calibrated probability" not in report_html(done())
+
+
+def test_anomalies_that_all_come_late_teach_nothing() -> None:
+    late = examples()
+    assert late.labels is not None
+    late.labels[: N // 2] = late.labels[N // 2 : 9 * N // 16] = False
+    with pytest.raises(SplitError, match=r"of \d+ anomalies in 2,400 rows 0 are among the 1,350 rows to fit"):
+        study(late, by_time(late.entity), RECIPE)
 
 
 def test_enough_rows_are_those_that_a_model_can_be_fitted_to() -> None:
