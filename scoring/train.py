@@ -126,7 +126,13 @@ def train(
             "anomalies": None if labels is None else int(labels.sum()),
             "parts": list(parts_of(sliding, ecdf)),
             "halfspace": {"window": options.window, "winsor": options.winsor, "guard": options.guard},
-            "forest": {"kind": forest.kind, "trees": options.trees, "samples": options.samples, "seed": options.seed},
+            "forest": {
+                "kind": forest.kind,
+                "trees": forest.n_trees,
+                "samples": options.samples,
+                "seed": options.seed,
+                **({"tuned": dict(options.tuned)} if options.tuned else {}),
+            },
         },
         metrics={
             **metrics,
@@ -145,9 +151,9 @@ def _isolation(filled: Floats, options: Options) -> tuple[Forest, Floats, dict[s
     """An isolation forest and its scores of the rows (each tree saw so few of them that they count as unseen)."""
     from sklearn.ensemble import IsolationForest
 
-    estimator = IsolationForest(
-        n_estimators=options.trees, max_samples=min(options.samples, len(filled)), random_state=options.seed
-    ).fit(filled)
+    parameters: dict[str, Any] = {"n_estimators": options.trees, "max_samples": options.samples, **options.tuned}
+    parameters["max_samples"] = min(parameters["max_samples"], len(filled))
+    estimator = IsolationForest(**parameters, random_state=options.seed, n_jobs=1).fit(filled)
     forest = Forest.from_sklearn(estimator, allow_nan=False)
     return forest, forest.anomaly(filled), {}
 
