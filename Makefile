@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly chaos lint types dev models evaluate-observation bench-scoring bench-decode bench-bombs bench-models fuzz kafka kafka-down dist clean
+.PHONY: help demo test nightly chaos lint types dev models evaluate-observation evaluate-ztf bench-scoring bench-decode bench-bombs bench-models fuzz kafka kafka-down dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ models: dev ## Make the demo models anew, from simulated events of seed 1001
 
 evaluate-observation: dev ## How well false observation records are found, by two protocols; needs ../shared
 	$(BIN)/python benchmarks/evaluate_observation.py
+
+evaluate-ztf: dev ## Which injected light curves reach a night's top 10; real cadences if ../shared is there
+	$(BIN)/skim evaluate ztf $(wildcard ../shared/data/ztf/*.tar.gz ../shared/data/fink/ocf/*.avro) --seeds 8
 
 bench-scoring: dev ## Forest and half-space trees against scikit-learn and River, as ratios
 	$(BIN)/python benchmarks/scoring.py

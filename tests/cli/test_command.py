@@ -38,7 +38,7 @@ def test_help_is_instant_for_it_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", ["demo", "run", "replay", "simulate", "train", "top", "warmup"])
+@pytest.mark.parametrize("verb", ["demo", "run", "replay", "simulate", "train", "evaluate", "top", "warmup"])
 def test_every_verb_teaches(verb: str) -> None:
     assert verb in skim("--help").stdout
     assert len(skim(verb, "--help").stdout.splitlines()) > 10
