@@ -96,7 +96,7 @@ class Evaluation:
         for name, suited in self.suited.items():
             if not suited:
                 raise EvaluationError(
-                    f"none of the {len(hosts)} objects' cadences suits the shape {name}; give more alerts"
+                    f"none of the {len(hosts)} objects' cadences suits {name}: give more alerts, or --inject others"
                 )
         self.found = {name: Found() for name in self.shapes}
         self.artefacts = Shares()
