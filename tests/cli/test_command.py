@@ -38,7 +38,10 @@ def test_help_is_instant_for_it_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", ["demo", "run", "replay", "simulate", "train", "top", "explain", "warmup"])
+VERBS = ["demo", "run", "replay", "simulate", "train", "evaluate", "top", "explain", "warmup"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_teaches(verb: str) -> None:
     assert verb in skim("--help").stdout
     assert len(skim(verb, "--help").stdout.splitlines()) > 10
