@@ -9,7 +9,6 @@ partitions each have a state of their own and are read in the order of offsets, 
 then merged by time.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -25,12 +24,12 @@ from ..consumer.streams.base import SECONDS_A_DAY, State, Stream, night_name
 from ..producer.archive import messages
 from ..schemas.columns import Columns, concatenate
 from ..schemas.decode import Decoder
-from ..schemas.errors import DecodeError, SkimError
+from ..schemas.errors import DecodeError
 from ..schemas.reader import read_file
-from ..scoring.errors import ModelError
 from ..scoring.recipe import Examples
 from ..scoring.refusals import fingerprints
 from .csvfile import is_csv, read_csv
+from .labels import LabelError, Labels
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -38,44 +37,6 @@ Ints = NDArray[np.int64]
 # A file of training events is the user's own and is read whole; 2 GiB are some ten million sessions.
 TRAINING_FILE_BYTES = 2 << 30
 AT_ONCE = 500  # messages of a partition, decoded together
-TRUE, FALSE = ("1", "1.0", "true", "yes", "anomaly"), ("0", "0.0", "false", "no", "normal")
-
-
-class LabelError(SkimError):
-    """Labels can't be read; `where` is the file or the column."""
-
-    def __init__(self, where: str, problem: str) -> None:
-        super().__init__(f"labels, {where}: {problem}")
-        self.where = where
-        self.problem = problem
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Where labels come from: the event ids of known anomalies, or a column of the CSV files."""
-
-    known: frozenset[str] | None = None
-    column: str | None = None
-
-    @classmethod
-    def read(cls, path: Path) -> "Labels":
-        """From JSON lines with an `event_id` each, as `skim simulate --truth` writes them."""
-        try:
-            lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-            return cls(known=frozenset(str(line["event_id"]) for line in lines))
-        except OSError as error:
-            raise ModelError(f"can't be read: {error.strerror}", where=str(path)) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelError("every line must be a JSON object with an event_id", where=str(path)) from error
-
-    def of(self, stream: Stream, columns: Columns, rows: Sequence[int]) -> list[bool] | None:
-        """The labels of these rows; None if there are none to be had."""
-        if self.column is not None:
-            text = columns.text(self.column)
-            return [_truth(self.column, text.at(row)) for row in rows]
-        if self.known is None:
-            return None
-        return [stream.event_id(columns, row) in self.known for row in rows]
 
 
 @dataclass(slots=True)
@@ -257,13 +218,6 @@ def records(columns: Columns, texts: Iterable[str]) -> NDArray[np.uint64]:
 def _hash(text: str) -> int:
     """64 bits of an object's id, 0 if it has none; the same in every process."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") if text else 0
-
-
-def _truth(column: str, cell: str | None) -> bool:
-    text = (cell or "").strip().lower()
-    if text not in (*TRUE, *FALSE):
-        raise LabelError(column, f"{cell!r} is neither of {', '.join(TRUE)} nor of {', '.join(FALSE)}")
-    return text in TRUE
 
 
 def _late(time: Floats) -> int:

@@ -92,7 +92,8 @@ def train(
     from ..scoring.study import study
     from ..scoring.train import Options
     from . import values
-    from .gather import Gatherer, Labels, summary
+    from .gather import Gatherer, summary
+    from .labels import Labels
     from .progress import counting
 
     if images_only and stream != Observation.name:

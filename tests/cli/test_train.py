@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner, Result
 
-from skimstream.cli.gather import Gatherer, LabelError, Labels
+from skimstream.cli.gather import Gatherer
+from skimstream.cli.labels import LabelError, Labels
 from skimstream.cli.main import app
 from skimstream.consumer.stored import stored
 from skimstream.consumer.streams.behaviour import Behaviour
@@ -66,7 +67,9 @@ def manifest(tmp_path: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_label_column_a_search_and_a_report(train: Train, tmp_path: Path) -> None:
+def test_a_label_column_a_search_and_a_report(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"n_estimators": [60], "min_samples_leaf": [2, 3, 5]}
+    monkeypatch.setattr("skimstream.scoring.search.space", lambda kind, rows, trees: small)
     file = write_csv(tmp_path / "events.csv", sessions(), label=is_anomaly)
     done = train(
         file,

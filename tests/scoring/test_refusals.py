@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from skimstream.cli.gather import Gatherer, Labels
+from skimstream.cli.gather import Gatherer
+from skimstream.cli.labels import Labels
 from skimstream.consumer.streams.behaviour import Behaviour
 from skimstream.scoring.errors import ModelError
 from skimstream.scoring.recipe import Examples, Recipe
