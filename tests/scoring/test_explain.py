@@ -85,15 +85,15 @@ def test_a_feature_that_training_never_saw_is_said_to_be_so() -> None:
 
 
 def test_the_weight_is_rarity_and_half_of_what_the_speaking_parts_say() -> None:
-    rarity = np.array([[2.0, 1.0, 0.0, np.nan]] * 3)
+    rarity = np.array([[2.0, 1.0, 0.0, np.nan]] * 3)  # of the first, no part says anything: it counts half
     silent = [np.nan] * 4
     frozen = np.array([[0.0, 2.0, -2.0, 0.0], [0.0, 2.0, -2.0, 0.0], silent])
     online = np.array([[0.0, 4.0, 0.0, 0.0], silent, silent])
     shares, found = weigh(rarity, np.array([frozen, online]))
     np.testing.assert_array_equal(shares[0], [[0.0, 0.5, -0.5, 0.0]] * 2 + [silent])
     np.testing.assert_array_equal(shares[1], [[0.0, 1.0, 0.0, 0.0], silent, silent])
-    assert found[0].tolist() == [1.0, 0.5 + 0.5, 0.5 * -0.25 / 0.75, 0.0]
-    assert found[1].tolist() == [1.0, 0.5 + 0.5, -0.5, 0.0]
+    assert found[0].tolist() == [0.5, 0.5 + 0.5, 0.5 * -0.25 / 0.75, 0.0]
+    assert found[1].tolist() == [0.5, 0.5 + 0.5, -0.5, 0.0]
     assert found[2].tolist() == [1.0, 0.5, 0.0, 0.0]
     assert weigh(rarity, np.empty((0, 3, 4)))[1].tolist() == [[1.0, 0.5, 0.0, 0.0]] * 3
 
