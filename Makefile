@@ -41,6 +41,9 @@ models: dev ## Make the demo models anew, from simulated events of seed 1001
 	$(BIN)/skim simulate observation --count 20000 --anomalies 0 --seed 1001 --night 2025-10-01 --out build/models/observation.avro
 	$(BIN)/skim train observation build/models/observation.avro --out scoring/models/observation-demo
 
+evaluate: dev ## All evaluations below, one after another: a quarter of an hour
+	$(BIN)/python benchmarks/evaluate.py
+
 evaluate-observation: dev ## How well false observation records are found, by two protocols; needs ../shared
 	$(BIN)/python benchmarks/evaluate_observation.py
 
