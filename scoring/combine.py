@@ -1,52 +1,66 @@
-"""Raw scores of several parts → one value an event: capped, guarded running z-scores, averaged over the parts.
+"""Raw scores of several parts → one value an event: robust z-scores, and the odder of a long and a short view.
 
-Raw scores of a forest and of half-space trees share no scale. Each is measured against its own recent past instead
-(mean and variance with a half-life of 20,000 events). The guard keeps the most extreme 2 % from moving that past, so
-that a burst of anomalies doesn't raise the bar against itself. It all goes event by event: batches change nothing.
+Raw scores of a forest and of half-space trees share no scale, so each is measured against the part's own past, by
+median and spread of the last 16,384 events. A burst of anomalies much shorter than half of that moves neither far, and
+whatever lasts longer is the new usual.
+
+The frozen part sees the stream as training saw it: it knows a burst for what it is, however long, and errs when the
+stream moves. The online parts follow the stream: they know its present, and take a long burst for normal. An event is
+as odd as the odder of the two views says; a mean would let either half-silence the other. And the frozen part is
+trusted less, the farther its usual score has moved from where training left it.
+
+It all goes event by event: batches change nothing. `docs/streams.md` compares this with other rules.
 """
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from .counting import count_below
 from .errors import ModelError
 
 Floats = NDArray[np.float64]
 
-HALF_LIFE = 20_000
-DECAY = 1 - 0.5 ** (1 / HALF_LIFE)
+# All scores are kept until there are so many, then every 16th: the last 16,384 events, 8 kB a part.
+KEPT, EVERY = 1_024, 16
 # A part's first z-scores would be measured against a handful of events; it says nothing before this many.
 WARM_EVENTS = 100
-# The guard starts once mean and variance have settled; it tries again this much later if nothing varied yet.
-GUARD_START, GUARD_RETRY = 500, 200
-GUARD_SIGMAS, GUARD_SHARE, GUARD_STEP = 2.5, 0.02, 0.002
-# Below, "very normal" must not outvote another part's alarm; above, one part must not drown the others.
+# The frozen part's usual score may wander by half its spread: less is what bursts and chance do to a median.
+LEEWAY = 0.5
+# Below, "very normal" must not outvote another part's alarm; above, values approach the cap and keep their order.
 FLOOR, CAP = -3.0, 8.0
-FLAT = 1e-12
 # No score comes near it; as a count of events float64 holds it exactly.
 LARGEST = 2.0**53
+# A spread below this is rounding noise of a part that always says the same.
+FLAT = 1e-12
 
-MEAN, VARIANCE, SEEN, GUARD, GUARD_AT = range(5)
-COLUMNS = 5
+#: The columns of the state; the scores kept follow.
+HEARD, USUAL, SPREAD, SCORES = range(4)
 
 
 class Combiner:
-    """Running state of the guarded z-scores, one row a part: mean, variance, events seen, guard level, guard start."""
+    """One row a part: scores heard, the median and spread that `settle` found (0 before), and the scores kept."""
 
     def __init__(self, parts: int) -> None:
-        self.state = np.zeros((parts, COLUMNS))
-        self.state[:, GUARD] = np.inf
-        self.state[:, GUARD_AT] = GUARD_START
+        self.state = np.zeros((parts, SCORES + KEPT))
+        self.ordered = np.zeros((parts, KEPT))  # the kept scores once more, ascending
 
     def combine(self, raw: Floats) -> tuple[Floats, Floats]:
         """Raw scores float64[n, parts] (higher = odder, NaN = silent) → combined float64[n], z float64[n, parts].
 
-        z is capped to [-3, 8] and NaN while its part is silent or has been heard fewer than 100 times; combined is the
-        mean of the z that are there, NaN if none is. Learns every event, in order.
+        The first column is the frozen part's. z is in [-3, 8], NaN while its part is silent or has been heard fewer
+        than 100 times; combined is the greater of the frozen part's z and the mean of the others', NaN if there is
+        none. Learns every event, in order.
         """
         combined, z = np.empty(len(raw)), np.empty(raw.shape)
-        _combine(np.ascontiguousarray(raw), self.state, combined, z)
+        _combine(np.ascontiguousarray(raw), self.state, self.ordered, combined, z)
         return combined, z
+
+    def settle(self) -> None:
+        """Training ends here: what the frozen part's scores are now is what they are measured against from now on."""
+        heard = int(self.state[0, HEARD])
+        if heard >= WARM_EVENTS:
+            self.state[0, USUAL], self.state[0, SPREAD] = _usual(self.ordered[0], min(heard, KEPT))
 
     def to_arrays(self) -> dict[str, Floats]:
         """The state as plain arrays: for bundles and checkpoints."""
@@ -56,46 +70,90 @@ class Combiner:
     def from_arrays(cls, arrays: dict[str, NDArray[np.generic]], parts: int) -> "Combiner":
         """Checked state. Raises `ModelError`."""
         state = arrays.get("state")
-        if state is None or state.dtype != np.float64 or state.shape != (parts, COLUMNS):
-            raise ModelError(f"state must be float64[{parts}, {COLUMNS}]", where="combiner")
-        others = np.delete(state, GUARD, axis=1)
-        usual = (np.abs(others) <= LARGEST).all() and (others[:, 1:] >= 0).all()
-        if not usual or not ((np.abs(state[:, GUARD]) <= LARGEST) | (state[:, GUARD] == np.inf)).all():
-            raise ModelError("state holds values that no run can produce", where="combiner")
+        if state is None or state.dtype != np.float64 or state.shape != (parts, SCORES + KEPT):
+            raise ModelError(f"state must be float64[{parts}, {SCORES + KEPT}]", where="combiner")
         combiner = cls(parts)
         combiner.state[:] = state
+        heard, spread = combiner.state[:, HEARD], combiner.state[:, SPREAD]
+        possible = (np.abs(combiner.state) <= LARGEST).all() and (heard >= 0).all() and (spread >= 0).all()
+        if not possible or (heard % 1 != 0).any():
+            raise ModelError("state holds values that no run can produce", where="combiner")
+        for part, held in enumerate(np.minimum(heard, KEPT).astype(np.int64).tolist()):
+            combiner.ordered[part, :held] = np.sort(combiner.state[part, SCORES : SCORES + held])
         return combiner
 
 
 @njit(cache=True, nogil=True)
-def _combine(raw, state, combined, z):  # type: ignore[no-untyped-def]
+def _combine(raw, state, ordered, combined, z):  # type: ignore[no-untyped-def]
     for i in range(raw.shape[0]):
-        total, speaking = 0.0, 0
+        frozen, online, speaking = np.nan, 0.0, 0
         for part in range(raw.shape[1]):
             score = raw[i, part]
             z[i, part] = np.nan
             if np.isnan(score):
                 continue
-            mean, variance, seen = state[part, MEAN], state[part, VARIANCE], state[part, SEEN]
-            sigma = np.sqrt(variance)
-            if seen >= WARM_EVENTS:
-                value = (score - mean) / sigma if sigma > FLAT else 0.0
-                z[i, part] = min(max(value, FLOOR), CAP)
-                total += z[i, part]
-                speaking += 1
-            state[part, SEEN] = seen + 1
-            if seen == state[part, GUARD_AT]:
-                if sigma > 0:
-                    state[part, GUARD] = mean + GUARD_SIGMAS * sigma
+            if state[part, HEARD] >= WARM_EVENTS:
+                z[i, part] = _z(score, state[part], ordered[part])
+                if part == 0:
+                    frozen = z[i, part]
                 else:
-                    state[part, GUARD_AT] += GUARD_RETRY
-            guard = state[part, GUARD]
-            hit = score > guard
-            if guard < np.inf:
-                state[part, GUARD] = guard + GUARD_STEP * sigma * ((1.0 if hit else 0.0) - GUARD_SHARE)
-            if not hit:
-                weight = max(DECAY, 1.0 / (seen + 1))
-                difference = score - mean
-                state[part, MEAN] = mean + weight * difference
-                state[part, VARIANCE] = (1 - weight) * (variance + weight * difference * difference)
-        combined[i] = total / speaking if speaking else np.nan
+                    online += z[i, part]
+                    speaking += 1
+            _keep(score, state[part], ordered[part])
+        combined[i] = frozen
+        if speaking > 0 and not frozen >= online / speaking:
+            combined[i] = online / speaking
+
+
+@njit(cache=True, nogil=True)
+def _z(score, own, ordered):  # type: ignore[no-untyped-def]
+    usual, spread = _usual(ordered, min(np.int64(own[HEARD]), KEPT))
+    trust = 1.0
+    if own[SPREAD] > FLAT:
+        shift = (usual - own[USUAL]) / own[SPREAD]
+        beyond = max(abs(shift) - LEEWAY, 0.0)
+        usual = own[USUAL] + np.copysign(beyond, shift) * own[SPREAD]
+        spread = max(spread, own[SPREAD])
+        trust = 1.0 / (1.0 + beyond)
+    if spread <= FLAT:
+        return 0.0
+    value = trust * (score - usual) / spread
+    return CAP - CAP * CAP / (CAP + value) if value > 0.0 else max(value, FLOOR)
+
+
+@njit(cache=True, nogil=True)
+def _usual(ordered, held):  # type: ignore[no-untyped-def]
+    """Median and spread of the scores kept.
+
+    The spread is a normal distribution's sigma, taken from the lower half, which no burst reaches: from the median down
+    to the 16 % point. Where those are one (a classifier that gives most events probability 0), the largest is 8 spreads
+    off.
+    """
+    median = ordered[held // 2]
+    spread = median - ordered[held * 4 // 25]
+    return median, spread if spread > 0.0 else (ordered[held - 1] - median) / CAP
+
+
+@njit(cache=True, nogil=True)
+def _keep(score, own, ordered):  # type: ignore[no-untyped-def]
+    heard = int(own[HEARD])
+    own[HEARD] = heard + 1
+    if heard >= KEPT and heard % EVERY != 0:
+        return
+    held = heard if heard < KEPT else KEPT
+    place = SCORES + (heard if heard < KEPT else (heard - KEPT) // EVERY % KEPT)
+    to = count_below(ordered, held, score)
+    if held == KEPT:
+        gone = count_below(ordered, held, own[place])
+        if gone < to:
+            to -= 1
+            for k in range(gone, to):
+                ordered[k] = ordered[k + 1]
+        else:
+            for k in range(gone, to, -1):
+                ordered[k] = ordered[k - 1]
+    else:
+        for k in range(held, to, -1):
+            ordered[k] = ordered[k - 1]
+    ordered[to] = score
+    own[place] = score

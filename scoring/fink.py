@@ -140,13 +140,13 @@ def bundle(base: Model, forests: BandForests, training: Mapping[str, Any]) -> Mo
     need some thousand to find their places.
     """
     base.require(forests.features)
-    combiner = Combiner(len(base.parts))
+    state = Combiner(len(base.parts)).to_arrays()["state"]
     online = [place for place, part in enumerate(base.parts) if part != "frozen"]
-    combiner.state[online] = base.combiner.state[online]
+    state[online] = base.combiner.state[online]
     return replace(
         base,
         forest=forests,
-        combiner=combiner,
+        combiner=Combiner.from_arrays({"state": state}, len(base.parts)),
         ranker=Ranker(),
         thresholds=Thresholds.begin(),
         training={**training, "online_part_of": base.id},

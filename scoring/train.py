@@ -47,7 +47,7 @@ class Options:
     samples: int = 256
     seed: int = 42
     tuned: Mapping[str, int | float | str | None] = field(default_factory=dict)
-    parts: tuple[str, ...] = ("frozen", "online")
+    parts: tuple[str, ...] = ("frozen", "online", "ecdf")
     window: int = 250
     winsor: bool = False
     guard: bool = False
@@ -102,6 +102,7 @@ def train(
     online = [part.score_learn(filled) for part in (halfspace, sliding, ecdf) if part is not None]
     combiner, ranker = Combiner(len(parts_of(sliding, ecdf))), Ranker()
     combined, _ = combiner.combine(np.column_stack([evidence(forest, frozen), *online]))
+    combiner.settle()
     score = ranker.rank(combined)
     heard = score[np.isfinite(score)]
     probability, calibration = (None, {}) if labels is None else calibrate(frozen, labels, options.seed)
