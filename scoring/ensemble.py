@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .band_forests import BandForests, FrozenForest
 from .calibrate import Ranker
-from .combine import Combiner
+from .combine import LABELLED_LEAD, Combiner
 from .ecdf import RollingEcdf
 from .halfspace import HalfSpaceTrees
 from .prepare import Reference
@@ -62,6 +62,11 @@ def evidence(forest: FrozenForest, frozen: Floats) -> Floats:
         return frozen
     probability = np.clip(frozen, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     return np.asarray(np.log(probability / (1 - probability)), np.float64)
+
+
+def lead_of(forest: FrozenForest) -> float:
+    """How far beyond a forest the online parts must go to be heard: two spreads if labels made it, else not at all."""
+    return LABELLED_LEAD if forest.kind == "classifier" else 0.0
 
 
 class Trail(Protocol):
@@ -166,7 +171,8 @@ class Ensemble:
             [one.score_learn_traced(filled) for one in self._learners().values()],
         )
         online = [scores for scores, _ in traced]
-        combined, z = self.combiner.combine(np.column_stack([evidence(self.forest, frozen), *online]))
+        heard = np.column_stack([evidence(self.forest, frozen), *online])
+        combined, z = self.combiner.combine(heard, lead_of(self.forest))
         raw = np.column_stack([frozen, *online])
         trails = {part: trail for part, (_, trail) in zip(self.parts[1:], traced, strict=True) if trail is not None}
         return Scores(self.ranker.rank(combined), combined, raw, z, missing, trails, np.arange(len(matrix)))

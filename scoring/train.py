@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .calibrate import Ranker
 from .combine import Combiner
 from .ecdf import RollingEcdf
-from .ensemble import PARTS, evidence, parts_of
+from .ensemble import PARTS, evidence, lead_of, parts_of
 from .errors import ModelError
 from .forest import Forest
 from .halfspace import HalfSpaceTrees
@@ -101,7 +101,7 @@ def train(
     ecdf = RollingEcdf(len(features)) if "ecdf" in options.parts else None
     online = [part.score_learn(filled) for part in (halfspace, sliding, ecdf) if part is not None]
     combiner, ranker = Combiner(len(parts_of(sliding, ecdf))), Ranker()
-    combined, _ = combiner.combine(np.column_stack([evidence(forest, frozen), *online]))
+    combined, _ = combiner.combine(np.column_stack([evidence(forest, frozen), *online]), lead_of(forest))
     combiner.settle()
     score = ranker.rank(combined)
     heard = score[np.isfinite(score)]
