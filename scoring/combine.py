@@ -29,8 +29,8 @@ WARM_EVENTS = 100
 LEEWAY = 0.5
 # Below, "very normal" must not outvote another part's alarm; above, values approach the cap and keep their order.
 FLOOR, CAP = -3.0, 8.0
-#: A forest that labels made knows what is looked for: the online parts are heard beyond so many spreads only, where one
-#: ordinary event in twenty is. On simulated sessions that costs the forest nothing (average precision .93; .80 without).
+#: A forest that labels made knows what is looked for: online parts are heard beyond so many spreads only, where one in
+#: twenty ordinary events is. On simulated sessions that costs the forest nothing (average precision .93; .80 without).
 LABELLED_LEAD = 2.0
 # No score comes near it; as a count of events float64 holds it exactly.
 LARGEST = 2.0**53
