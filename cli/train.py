@@ -62,10 +62,16 @@ def train(
     ] = None,
     trees: Annotated[int, typer.Option(min=1, max=10_000, help="Trees in the forest.")] = 100,
     samples: Annotated[int, typer.Option(min=2, help="Rows that each tree of an isolation forest sees.")] = 256,
+    parts: Annotated[
+        str, typer.Option(help="Of frozen, online, sliding, ecdf; the first two always (docs/method.md).")
+    ] = "frozen,online,ecdf",
+    window: Annotated[int, typer.Option(min=2, help="Events that fill a window of the half-space trees.")] = 250,
+    winsor: Annotated[bool, typer.Option(help="Half-space trees: outliers move the scaling by little.")] = False,
+    guard: Annotated[bool, typer.Option(help="Half-space trees: the oddest 2 % aren't learned.")] = False,
     seed: Annotated[int, typer.Option(help="The same seed and files give the same model.")] = 42,
     images_only: Annotated[bool, typer.Option(help="observation: leave out all products but images.")] = False,
 ) -> None:
-    """Train a model for a stream: a forest, and half-space trees that have lived through the same events.
+    """Train a model for a stream: a forest, and online parts that have lived through the same events.
 
     Without labels the forest is an isolation forest, with labels a random forest. Records that can't be read or be
     right are counted and left out.
@@ -109,6 +115,8 @@ def train(
     if forest == "random" and not (labels or label_column):
         raise typer.BadParameter("a random forest needs labels", param_hint="--forest")
     share = values.share(test_share)
+    named = tuple(name.strip() for name in parts.split(","))
+    options = Options(trees, samples, seed, parts=named, window=window, winsor=winsor, guard=guard)
     kind = Observation("image") if images_only else stream_of(stream)
     gatherer = Gatherer(kind, Labels.read(labels) if labels else Labels(column=label_column))
     with counting("reading") as progress:
@@ -124,7 +132,7 @@ def train(
         examples,
         held_back,
         Recipe(
-            options=Options(trees, samples, seed),
+            options=options,
             forest=forest or ("random" if examples.labels is not None else "isolation"),
             search=search,
             folds=folds,
