@@ -208,7 +208,7 @@ def calibration(model: Model, votes: Sequence[Floats], tests: Sequence[Sessions]
 
 
 def label_free(past: Sessions, tests: Sequence[Sessions]) -> dict[str, Any]:
-    """An isolation forest, and the whole detector of forest and half-space trees; labels unused."""
+    """An isolation forest, and the whole detector; labels unused."""
     columns = varying(past.matrix, SESSION)
     model = model_of(past.matrix, None, columns, LABEL_FREE)
     ways = {"forest": votes_of, "whole": whole_of}

@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 # Without labels, and where validation has no anomaly, the threshold is the value above which 1 % of validation lies.
 ALARM_SHARE = 0.01
 NOMINAL = (0.99, 0.999)
-FOREST, DETECTOR = "this model: its forest", "this model: forest and half-space trees"
+FOREST, DETECTOR = "this model: its forest", "this model: all its parts"
 
 
 @dataclass(frozen=True, slots=True)
