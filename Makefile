@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly chaos lint types dev models evaluate-observation bench-scoring bench-ensemble bench-decode bench-bombs bench-models fuzz kafka kafka-down dist clean
+.PHONY: help demo test nightly chaos lint types dev models evaluate evaluate-streams evaluate-behaviour evaluate-observation evaluate-ztf bench-scoring bench-ensemble bench-decode bench-bombs bench-models bench-explain fuzz kafka kafka-down dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,8 +41,17 @@ models: dev ## Make the demo models anew, from simulated events of seed 1001
 	$(BIN)/skim simulate observation --count 20000 --anomalies 0 --seed 1001 --night 2025-10-01 --out build/models/observation.avro
 	$(BIN)/skim train observation build/models/observation.avro --out scoring/models/observation-demo
 
+evaluate: dev ## All evaluations below, one after another: a quarter of an hour
+	$(BIN)/python benchmarks/evaluate.py
+
 evaluate-observation: dev ## How well false observation records are found, by two protocols; needs ../shared
 	$(BIN)/python benchmarks/evaluate_observation.py
+
+evaluate-behaviour: dev ## How well odd web sessions are found, on fresh seeds, beside published figures
+	$(BIN)/python benchmarks/evaluate_behaviour.py
+
+evaluate-ztf: dev ## Which injected light curves reach a night's top 10; real cadences if ../shared is there
+	$(BIN)/skim evaluate ztf $(wildcard ../shared/data/ztf/*.tar.gz ../shared/data/fink/ocf/*.avro) --seeds 8
 
 bench-scoring: dev ## Forest and half-space trees against scikit-learn and River, as ratios
 	$(BIN)/python benchmarks/scoring.py
@@ -58,6 +67,9 @@ bench-bombs: dev ## How fast hostile messages are refused
 
 bench-models: dev ## How fast damaged and forged model files are refused, and in how much memory
 	$(BIN)/python benchmarks/models.py
+
+bench-explain: dev ## How often reasons name what was done to an event, and what they cost
+	$(BIN)/python benchmarks/explain.py
 
 fuzz: .venv/fuzz ## Fuzz the decoder (FOR=600s for longer); inputs that fail are kept in build/fuzz
 	$(BIN)/python fuzz/decode.py --for $(FOR)

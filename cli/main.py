@@ -10,6 +10,8 @@ import typer
 from ..schemas.errors import SkimError
 from .demo import demo
 from .dlq import dlq
+from .evaluate import evaluate
+from .explain import explain
 from .models import models
 from .replay import replay
 from .run import run
@@ -28,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (demo, run, replay, simulate, train, top, warmup):
+for verb in (demo, run, replay, simulate, train, evaluate, top, explain, warmup):
     app.command()(verb)
 app.add_typer(dlq, name="dlq")
 app.add_typer(models, name="models")

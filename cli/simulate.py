@@ -28,6 +28,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same events.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write an Avro file instead of sending.")] = None,
     users: Annotated[int, typer.Option(min=1, help="behaviour: how many users.")] = 500,
+    kind: Annotated[str, typer.Option(help="behaviour: users with habits, or plain: no habits.")] = "habits",
     truth: Annotated[Path | None, typer.Option(help="With --out: where to write what was injected.")] = None,
 ) -> None:
     """Make events with known anomalies and send them to a topic, or write them to a file.
@@ -37,7 +38,7 @@ def simulate(
     """
     from . import values
 
-    events, schema = simulated(stream, seed, night, count, values.share(anomalies), users)
+    events, schema = simulated(stream, seed, night, count, values.share(anomalies), users, kind)
     made = injected = 0
 
     def counted() -> "Iterator[Simulated]":
@@ -58,7 +59,7 @@ def simulate(
 
 
 def simulated(
-    stream: str, seed: int, night: str, count: int | None, anomalies: float, users: int
+    stream: str, seed: int, night: str, count: int | None, anomalies: float, users: int, kind: str = "habits"
 ) -> "tuple[Iterator[Simulated], WriterSchema]":
     """Events of a stream and the schema that they are written with."""
     from datetime import UTC, date, datetime
@@ -67,8 +68,11 @@ def simulated(
     from ..producer.schema import load
     from ..producer.simulate.night import simulate_night
     from ..producer.simulate.observations import simulate_observations
+    from ..producer.simulate.plain_sessions import simulate_plain_sessions
     from ..producer.simulate.sessions import simulate_sessions
 
+    if kind not in ("habits", "plain") or (kind == "plain" and (stream != "behaviour" or count is None)):
+        raise typer.BadParameter(f"{kind!r}; sessions have habits or are plain", param_hint="--kind")
     try:
         day = date.fromisoformat(night)
     except ValueError as error:
@@ -77,6 +81,8 @@ def simulated(
         return simulate_night(seed, day, count, anomalies), load("ztf_like")
     if stream == "behaviour":
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        if kind == "plain" and count is not None:
+            return simulate_plain_sessions(seed, count, anomalies, start), load("behaviour")
         return simulate_sessions(seed, start, count, users, SESSIONS_A_DAY, anomalies), load("behaviour")
     if stream == "observation":
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -106,14 +106,29 @@ class Board:
 
 def read_top(client: redis.Redis, stream: str, night: str, n: int) -> list[dict[str, Any]]:
     """The `n` most anomalous objects of a night, best first: their details with `rank`, `object`, `score`."""
-    found: Any = client.zrevrange(key(stream, "top", night), 0, n - 1, withscores=True)
+    return _rows(client, stream, night, 0, n - 1)
+
+
+def read_row(client: redis.Redis, stream: str, night: str, wanted: str) -> dict[str, Any] | None:
+    """The row of an object, or else of the event with this id, as `read_top` gives it; None if neither is there."""
+    rank: Any = client.zrevrank(key(stream, "top", night), wanted)
+    if rank is None:
+        everyone: Iterator[Any] = client.hscan_iter(key(stream, "details", night), count=1_000)
+        owners = (_text(member) for member, detail in everyone if _details(detail).get("event") == wanted)
+        owner = next(owners, None)
+        rank = None if owner is None else client.zrevrank(key(stream, "top", night), owner)
+    return None if rank is None else next(iter(_rows(client, stream, night, rank, rank)), None)
+
+
+def _rows(client: redis.Redis, stream: str, night: str, first: int, last: int) -> list[dict[str, Any]]:
+    found: Any = client.zrevrange(key(stream, "top", night), first, last, withscores=True)
     if not found:
         return []
     members = [_text(member) for member, _ in found]
     details: Any = client.hmget(key(stream, "details", night), members)
     return [
         {"rank": rank, "object": member, "score": float(score), **_details(detail)}
-        for rank, (member, (_, score), detail) in enumerate(zip(members, found, details, strict=True), 1)
+        for rank, (member, (_, score), detail) in enumerate(zip(members, found, details, strict=True), first + 1)
     ]
 
 

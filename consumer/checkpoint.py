@@ -4,6 +4,7 @@ Keys, for the stream `ztf`; <partition> is `<topic>/<number>`:
     skim:{ztf}:checkpoints          hash: <partition> → <offset>:<digest of the model>:<number of entities>
     skim:{ztf}:model:<partition>    what is learned beside the entities: a line of JSON, then npz
     skim:{ztf}:state:<partition>    hash: key of an entity (8 bytes) → CRC-32, number of its last event, row
+    skim:{ztf}:switches:<partition> hash: offset → id of the model that scores from there on
 All of a partition's are written by one script, which refuses a worker that isn't the partition's owner any more or
 whose Redis went back in time; and read under the same condition.
 """
@@ -55,11 +56,15 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The arrays of a checkpoint, the id of the model they belong to, and the layout of its entities' rows."""
+    """The arrays of a checkpoint, the id of the model they belong to, and the layout of its entities' rows.
+
+    shadow: the id of the model that looks on, "" = none.
+    """
 
     arrays: Mapping[str, NDArray[Any]]
     model: str
     layout: str
+    shadow: str = ""
 
 
 class Checkpoints:
@@ -78,8 +83,7 @@ class Checkpoints:
         answer: Any = self._begin(
             keys=[
                 *self._keys("offsets", "checkpoints", "inflight", "quarantine"),
-                key(self.stream, "model", partition),
-                key(self.stream, "state", partition),
+                *self._keys_of(partition),
             ],
             args=[partition, str(start), model],
         )
@@ -150,9 +154,11 @@ class Checkpoints:
         saved: Saved,
         changes: tuple[Keys, Ints, Rows],
         outlived: Keys,
+        switched: bool = False,
     ) -> Fence:
         """Save what is learned up to offset `learned`; the fence that holds from now on. Raises `Stale`.
 
+        `switched`: from here on another model scores; this is recorded.
         A lost reply makes redis-py send it twice; the second finds the checkpoint that the first has written.
         """
         blob = _format(saved, learned)
@@ -164,8 +170,7 @@ class Checkpoints:
         answer: Any = self._write(
             keys=[
                 *self._keys("offsets", "checkpoints"),
-                key(self.stream, "model", partition),
-                key(self.stream, "state", partition),
+                *self._keys_of(partition),
             ],
             args=[
                 partition,
@@ -174,6 +179,7 @@ class Checkpoints:
                 str(learned),
                 digest,
                 blob,
+                saved.model if switched else "",
                 str(len(keys)),
                 *pairs,
                 *(one.tobytes() for one in outlived),
@@ -189,6 +195,9 @@ class Checkpoints:
 
     def _keys(self, *names: str) -> list[str]:
         return [key(self.stream, name) for name in names]
+
+    def _keys_of(self, partition: str) -> list[str]:
+        return [key(self.stream, name, partition) for name in ("model", "state", "switches")]
 
 
 def pack(keys: Keys, seen: Ints, rows: Rows) -> list[bytes]:
@@ -219,6 +228,8 @@ def unpack(keys: Keys, packed: Sequence[bytes], dtype: np.dtype[Any], where: str
 def _format(saved: Saved, learned: int) -> bytes:
     """A line of JSON that says what this is, then the arrays."""
     head = {"format": FORMAT, "version": VERSION, "offset": learned, "model": saved.model, "layout": saved.layout}
+    if saved.shadow:
+        head["shadow"] = saved.shadow
     return json.dumps(head).encode() + b"\n" + write_arrays(saved.arrays)
 
 
@@ -234,7 +245,9 @@ def _parse(blob: bytes, where: str, fence: Fence) -> Saved:
         raise CheckpointError(where, f"its version is {head.get('version')!r}, this release reads and writes {VERSION}")
     if head.get("offset") != fence.learned:
         raise CheckpointError(where, f"it reflects offset {head.get('offset')!r}, not {fence.learned}")
-    return Saved(read_arrays(packed, where), str(head.get("model")), str(head.get("layout")))
+    return Saved(
+        read_arrays(packed, where), str(head.get("model")), str(head.get("layout")), str(head.get("shadow", ""))
+    )
 
 
 def _digest(blob: bytes) -> str:

@@ -27,9 +27,11 @@ class Memory:
         if saved is None:
             before = partition.fence.began_with
             partition.renewed = before not in ("", partition.model_id)
+            if partition.shadow:  # whether it has looked on since isn't known
+                partition.shadow.renewed = True
         else:
             before = saved.model
-            partition.renewed = not partition.restore(saved, key(self.checkpoints.stream, "model", partition.name))
+            partition.restore(saved, key(self.checkpoints.stream, "model", partition.name))
         if partition.renewed:
             log.warning(
                 "another model: its online parts start anew at the offset",
@@ -44,8 +46,8 @@ class Memory:
             found = self.checkpoints.recall(partition.name, partition.fence, missing, entities.rows.dtype)
             entities.put(*found)
 
-    def save(self, partition: Partition) -> None:
-        """A checkpoint of all that is learned up to `partition.learned`."""
+    def save(self, partition: Partition, switched: bool = False) -> None:
+        """A checkpoint of all that is learned up to `partition.learned`, from where on another model may score."""
         entities, name = partition.state.entities, partition.name
         keys, seen, rows = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.void)
         outlived, cursor = keys, 0
@@ -54,7 +56,7 @@ class Memory:
             cursor, kept, kept_seen = self.checkpoints.sweep(name, partition.sweep_from, entities.rows.dtype)
             outlived = np.setdiff1d(kept[entities.outlived(kept_seen)], keys)
         partition.fence = self.checkpoints.write(
-            name, partition.fence, partition.learned, partition.saved(), (keys, seen, rows), outlived
+            name, partition.fence, partition.learned, partition.saved(), (keys, seen, rows), outlived, switched
         )
         partition.saved_at, partition.sweep_from = self.clock(), cursor
         if entities is not None:

@@ -5,7 +5,7 @@ Labels come from closed sets alone (streams, parts, reasons, stages), so hostile
 
 import platform
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from wsgiref.simple_server import WSGIServer
 
@@ -18,6 +18,9 @@ from prometheus_client.registry import Collector
 
 from ..schemas.decode import Decoder
 from ..schemas.errors import REASONS, SkimError
+from ..scoring.ensemble import Scores
+from ..scoring.model import Model
+from ..scoring.threshold import SEVERITIES
 from .partition import Partition
 from .patience import KINDS
 
@@ -31,8 +34,6 @@ BATCH_BUCKETS = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 # Percentiles crowd at the top, where it matters: one in ten, a hundred, a thousand, five thousand.
 SCORE_BUCKETS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9998, 1.0)
-#: Severity by percentile: one in a thousand, one in a hundred.
-SEVERITIES: Mapping[str, float] = {"high": 0.999, "notable": 0.99}
 
 
 class MetricsUnavailable(SkimError):
@@ -85,9 +86,12 @@ class Metrics:
         self.build = Gauge("skim_build_info", "Versions, as labels", ("version", "python", "librdkafka"), registry=r)
         self.model = Gauge(
             "skim_model_info",
-            "The loaded model, as labels",
+            "The models in use, as labels; model: ensemble, shadow",
             ("stream", "model", "version", "features_hash"),
             registry=r,
+        )
+        self.refused_models = Counter(
+            "skim_refused_models_total", "Activated models that this worker can't use", by_stream, registry=r
         )
         self.consumed = Counter("skim_consumed_messages_total", "Messages taken from Kafka", by_stream, registry=r)
         self.consumed_bytes = Counter("skim_consumed_bytes_total", "Their values' bytes", by_stream, registry=r)
@@ -167,8 +171,20 @@ class Metrics:
         )
         self.anomalies = Counter(
             "skim_anomalies_total",
-            "Events scored at least 0.99 (notable), 0.999 (high)",
+            "Events above the threshold of one in a hundred (notable), one in a thousand (high)",
             ("stream", "severity"),
+            registry=r,
+        )
+        self.threshold = Gauge(
+            "skim_threshold",
+            "The combined value above which an event is notable, or high; it follows the stream",
+            ("stream", "partition", "severity"),
+            registry=r,
+        )
+        self.shadow = Counter(
+            "skim_shadow_verdicts_total",
+            "Scored events by who finds them notable: both, model, shadow, neither",
+            ("stream", "verdict"),
             registry=r,
         )
         self.board_changes = Counter(
@@ -187,6 +203,7 @@ class Metrics:
             registry=r,
         )
         self.lookups_told: dict[str, int] = {}
+        self.models_told: tuple[tuple[str, str, str], ...] = ()
         self.missing = Counter(
             "skim_feature_missing_total", "Values imputed before scoring", ("stream", "feature"), registry=r
         )
@@ -194,6 +211,7 @@ class Metrics:
         for known in REASONS:  # a failure that hasn't happened yet is a zero, not a gap
             self.rejected.labels(stream, known)
         self.relearned.labels(stream)
+        self.refused_models.labels(stream)
         self.out_of_range.labels(stream)
         for kind in KINDS:
             self.troubles.labels(kind)
@@ -202,14 +220,31 @@ class Metrics:
         for outcome in ("delivered", "failed"):
             self.dead.labels(stream, outcome)
 
-    def observe_scores(self, score: Floats) -> None:
-        """Count the scores of a batch and those above each severity's level, each event under its highest."""
-        self.score.observe(score, self.stream, "combined")
-        counted = 0
-        for severity, level in SEVERITIES.items():
-            above = int((score >= level).sum())
-            self.anomalies.labels(self.stream, severity).inc(above - counted)
-            counted = above
+    def observe_models(self, model: Model, shadow: Model | None) -> None:
+        """Name the model in use, and the one that looks on."""
+        told = tuple(
+            (part, one.id, one.features_hash) for part, one in (("ensemble", model), ("shadow", shadow)) if one
+        )
+        if told != self.models_told:
+            self.model.clear()
+            for labels in told:
+                self.model.labels(self.stream, *labels).set(1)
+            self.models_told = told
+
+    def observe_scores(self, scores: Scores) -> None:
+        """Count the scores of a batch, and those of each severity, each event under its highest."""
+        stream, shadow = self.stream, scores.shadow
+        self.score.observe(scores.score, stream, "combined")
+        severest = (scores.alarms * np.arange(1, len(SEVERITIES) + 1)).max(axis=1, initial=0)
+        for place, severity in enumerate(SEVERITIES, 1):
+            self.anomalies.labels(stream, severity).inc(int((severest == place).sum()))
+        if shadow is not None:
+            self.score.observe(shadow.score, stream, "shadow")
+            scored = ~np.isnan(scores.score)
+            ours, its = scores.alarms.any(axis=1), shadow.alarms.any(axis=1)
+            verdicts = {"both": ours & its, "model": ours & ~its, "shadow": its & ~ours, "neither": ~(ours | its)}
+            for verdict, found in verdicts.items():
+                self.shadow.labels(stream, verdict).inc(int((found & scored).sum()))
 
     def observe_missing(self, missing: NDArray[np.bool_], features: Sequence[str]) -> None:
         """Count the imputed values of bool[n, f], by feature."""
@@ -229,6 +264,9 @@ class Metrics:
         held = [one.state.entities for one in partitions if one.state.entities is not None]
         self.entities.set(sum(entities.keys.tracked for entities in held))
         self.state_bytes.set(sum(one.state.state_bytes for one in partitions))
+        for one in partitions:
+            for severity, level in one.ensemble.thresholds.levels.items():
+                self.threshold.labels(self.stream, one.name.rpartition("/")[2], severity).set(level)
         self.checkpoint_age.set(max((now - one.saved_at for one in partitions if one.unsaved), default=0.0))
         for one in partitions:
             if one.state.entities is not None:

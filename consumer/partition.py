@@ -2,18 +2,23 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..schemas.columns import Columns
 from ..schemas.errors import DecodeError
-from ..scoring.ensemble import Scores
+from ..scoring.ensemble import Ensemble, Scores
 from ..scoring.entities import Keys
 from ..scoring.errors import ModelError
-from ..scoring.explain import reasons
+from ..scoring.explain import Explanations
 from ..scoring.keyed import MAX_COUNT, read_array
 from ..scoring.model import Model
+from ..scoring.threshold import SEVERITIES
+from ..scoring.words import noun_of
 from .batch import Batch
 from .board import Board, Row
 from .checkpoint import Begun, CheckpointError, Saved
@@ -31,6 +36,20 @@ class Featured:
     unscored: dict[str, int]
 
 
+@dataclass(slots=True)
+class Shadow:
+    """A model that looks on: it scores and learns as the other does, and decides nothing."""
+
+    model: Model
+    ensemble: Ensemble
+    renewed: bool = False  # the checkpoint had another one, or none: it starts anew at the fence
+
+    @classmethod
+    def of(cls, model: Model) -> "Shadow":
+        """As training left it."""
+        return cls(model, model.ensemble())
+
+
 class Partition:
     """State of one partition between two assignments. Not shared: two partitions know nothing of each other.
 
@@ -38,13 +57,14 @@ class Partition:
     committed. In between, `ahead` says that the memory has learned a batch whose commit is still to come.
     """
 
-    def __init__(self, name: str, stream: Stream, model: Model, begun: Begun) -> None:
+    def __init__(self, name: str, stream: Stream, model: Model, begun: Begun, shadow: Model | None = None) -> None:
         self.name = name
         self.stream = stream
         self.model = model
         self.model_id = model.id
         self.state = stream.open()
         self.ensemble = model.ensemble()
+        self.shadow = Shadow.of(shadow) if shadow else None
         self.fence = begun.fence
         self.learned = begun.fence.learned
         self.ahead = False
@@ -65,15 +85,41 @@ class Partition:
         text = "\n".join((self.stream.name, *self.stream.features, rows))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def shadow_id(self) -> str:
+        """The id of the model that looks on, "" = none."""
+        return self.shadow.model.id if self.shadow else ""
+
+    def follows(self, model: Model, shadow: Model | None) -> bool:
+        """Whether these are the models that it goes on with; else it has to take them up at the fence."""
+        fresh = self.renewed or (self.shadow is not None and self.shadow.renewed)
+        return not fresh and (self.model_id, self.shadow_id) == (model.id, shadow.id if shadow else "")
+
+    def take_up(self, model: Model, shadow: Model | None) -> bool:
+        """Go on with these models, those that are new as training left them. Whether another one scores from here on.
+
+        To be followed by a checkpoint at once: then it has happened at the fence and nowhere else.
+        """
+        switched = self.renewed or model.id != self.model_id
+        if switched:
+            self.model, self.model_id, self.ensemble, self.renewed = model, model.id, model.ensemble(), False
+        if shadow is None:
+            self.shadow = None
+        elif self.shadow is None or self.shadow.renewed or self.shadow.model.id != shadow.id:
+            self.shadow = Shadow.of(shadow)
+        return switched
+
     def saved(self) -> Saved:
         """What a checkpoint keeps, beside the entities."""
         events = self.state.entities.events if self.state.entities else 0
         shared = {f"state.{name}": array for name, array in self.state.shared().items()}
         arrays = {**self.ensemble.to_arrays(), **shared, "events": np.array(events, np.int64)}
-        return Saved(arrays, self.model_id, self.layout)
+        if self.shadow:
+            arrays |= {f"shadow.{name}": array for name, array in self.shadow.ensemble.to_arrays().items()}
+        return Saved(arrays, self.model_id, self.layout, self.shadow_id)
 
-    def restore(self, saved: Saved, where: str) -> bool:
-        """Go on from a checkpoint; False if it is of another model, whose ensemble then can't be gone on with.
+    def restore(self, saved: Saved, where: str) -> None:
+        """Go on from a checkpoint; `renewed` if it is of another model, whose ensemble then can't be gone on with.
 
         Raises `CheckpointError` for one of another layout, or with values that no run leads to.
         """
@@ -82,14 +128,16 @@ class Partition:
         try:
             if self.state.entities:
                 self.state.entities.events = int(read_array(saved.arrays, "events", np.int64, (), 0, MAX_COUNT))
-            prefix = "state."
-            shared = {n.removeprefix(prefix): array for n, array in saved.arrays.items() if n.startswith(prefix)}
-            self.state.restore(shared)
-            if saved.model == self.model_id:
+            self.state.restore(_part(saved.arrays, "state."))
+            self.renewed = saved.model != self.model_id
+            if not self.renewed:
                 self.ensemble.restore(saved.arrays)
+            if self.shadow:
+                self.shadow.renewed = saved.shadow != self.shadow_id
+                if not self.shadow.renewed:
+                    self.shadow.ensemble.restore(_part(saved.arrays, "shadow."))
         except ModelError as error:
             raise CheckpointError(where, str(error)) from error
-        return saved.model == self.model_id
 
     def missing(self, columns: Columns) -> Keys:
         """Keys of a batch whose entities are perhaps in Redis, but not here."""
@@ -141,7 +189,8 @@ class Partition:
 
     def score(self, featured: Featured) -> Scores:
         """Scores of the scorable events, each before it is learned, in order."""
-        return self.ensemble.score_learn(featured.matrix)
+        scores = self.ensemble.score_learn(featured.matrix)
+        return replace(scores, shadow=self.shadow.ensemble.score_learn(featured.matrix)) if self.shadow else scores
 
     def rows(self, featured: Featured, scores: Scores, board: Board) -> list[Row]:
         """The events that may belong on the board: all until a night's list is full, then those above its floor.
@@ -152,28 +201,31 @@ class Partition:
         floor = np.zeros(len(nights))
         for night in np.unique(nights).tolist():
             floor[nights == night] = board.floor(night)
-        chosen = np.flatnonzero(scores.score >= floor).tolist()
-        why = reasons(featured.matrix[chosen], self.ensemble.reference, self.stream.features)
+        chosen = np.flatnonzero(scores.score >= floor)
+        why = Explanations(
+            featured.matrix[chosen],
+            self.ensemble.reference,
+            self.stream.features,
+            self.stream.units,
+            noun_of(self.stream.name),
+            self.ensemble.contributions(featured.matrix, scores, chosen),
+        )
+        calibrated = self.model.probability
         rows = []
-        for i, because in zip(chosen, why, strict=True):
+        for place, i in enumerate(chosen.tolist()):
             row, night = int(featured.rows[i]), int(nights[i])
             event = self.stream.event_id(featured.columns, row)
-            details = {
+            details: dict[str, Any] = {
                 "event": event,
                 "night": night_name(night),
                 "score": float(scores.score[i]),
                 "combined": float(scores.combined[i]),
+                **({} if calibrated is None else {"probability": float(calibrated.apply(scores.raw[i, :1])[0])}),
                 "raw": _by_part(self.ensemble.parts, scores.raw[i]),
                 "z": _by_part(self.ensemble.parts, scores.z[i]),
-                "reasons": [
-                    {
-                        "feature": reason.feature,
-                        "value": reason.value,
-                        "usual": [reason.usual_low, reason.usual_high],
-                        "deviation": reason.deviation,
-                    }
-                    for reason in because
-                ],
+                "severity": _severity(scores.alarms[i]),
+                "reasons": [reason.to_json() for reason in why.reasons(place)],
+                "explained": why.table(place),
                 "features": {
                     name: float(value)
                     for name, value in zip(self.stream.features, featured.matrix[i], strict=True)
@@ -182,6 +234,12 @@ class Partition:
                 "model": self.model_id,
                 "candidate": self.stream.describe(featured.columns, row),
             }
+            if scores.shadow is not None:
+                details["shadow"] = {
+                    "model": self.shadow_id,
+                    "score": _known(scores.shadow.score[i]),
+                    "combined": _known(scores.shadow.combined[i]),
+                }
             rows.append(
                 Row(
                     night,
@@ -195,4 +253,18 @@ class Partition:
 
 
 def _by_part(parts: tuple[str, ...], values: Floats) -> dict[str, float | None]:
-    return {part: float(v) if np.isfinite(v) else None for part, v in zip(parts, values, strict=True)}
+    return {part: _known(v) for part, v in zip(parts, values, strict=True)}
+
+
+def _severity(alarms: NDArray[np.bool_]) -> str | None:
+    """The highest of an event's severities."""
+    raised = [name for name, alarm in zip(SEVERITIES, alarms, strict=True) if alarm]
+    return raised[-1] if raised else None
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -169,7 +169,6 @@ def run(
     topic = settings.topic or stream.name
     client = connect(settings)
     metrics = Metrics(CollectorRegistry(), stream.name, stream.unscored_reasons)
-    metrics.model.labels(stream.name, "ensemble", model.id, model.features_hash).set(1)
     options = kafka_options(settings)
     warm_up(stream, model)
     board = Board(client, settings.board.name or stream.name, settings.board.kept, settings.board.days)

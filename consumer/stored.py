@@ -1,10 +1,13 @@
-"""What a topic holds now: read from its beginning to the end that it has when it is asked, outside of any group."""
+"""What a topic holds: read from its beginning to the end that it has when it is asked, outside of any group.
+
+Or for a while: what is there and what comes meanwhile.
+"""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ..schemas.errors import SkimError
 
@@ -12,6 +15,7 @@ ANSWER_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
 # One call takes so many messages, or what came within so long.
 AT_ONCE, AT_ONCE_SECONDS = 500, 0.1
+WAITING = (KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001 - librdkafka's public names
 
 
 class TopicUnreadable(SkimError):
@@ -23,8 +27,11 @@ class TopicUnreadable(SkimError):
         self.problem = problem
 
 
-def stored(options: Mapping[str, Any], topic: str) -> Iterator[Message]:
-    """All messages of a topic, each partition's in order. Nobody's offsets change. Raises `TopicUnreadable`."""
+def stored(options: Mapping[str, Any], topic: str, seconds: float | None = None) -> Generator[Message, None, None]:
+    """All messages of a topic, each partition's in order. Nobody's offsets change. Raises `TopicUnreadable`.
+
+    With `seconds`, what is there and what comes until they are over.
+    """
     consumer = Consumer(
         {
             **options,
@@ -35,7 +42,7 @@ def stored(options: Mapping[str, Any], topic: str) -> Iterator[Message]:
         }
     )
     try:
-        yield from _to_the_end(consumer, topic)
+        yield from _to_the_end(consumer, topic) if seconds is None else _for_a_while(consumer, topic, seconds)
     except KafkaException as error:
         raise TopicUnreadable(topic, error.args[0].str()) from error
     finally:
@@ -45,14 +52,11 @@ def stored(options: Mapping[str, Any], topic: str) -> Iterator[Message]:
 def _to_the_end(consumer: Consumer, topic: str) -> Iterator[Message]:
     starts: list[TopicPartition] = []
     ends: dict[int, int] = {}
-    found = consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic]
-    if found.error is not None:
-        raise KafkaException(found.error)
-    for partition in found.partitions:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER_SECONDS)
+    for one in _partitions(consumer, topic):
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, one), timeout=ANSWER_SECONDS)
         if low < high:
-            starts.append(TopicPartition(topic, partition, low))
-            ends[partition] = high
+            starts.append(TopicPartition(topic, one, low))
+            ends[one] = high
     consumer.assign(starts)
     heard = time.monotonic()
     while ends:
@@ -73,3 +77,22 @@ def _to_the_end(consumer: Consumer, topic: str) -> Iterator[Message]:
                 raise KafkaException(error)
             if partition in ends and offset + (error is None) >= ends[partition]:
                 del ends[partition]
+
+
+def _for_a_while(consumer: Consumer, topic: str, seconds: float) -> Iterator[Message]:
+    until = time.monotonic() + seconds
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in _partitions(consumer, topic)])
+    while (left := until - time.monotonic()) > 0:
+        for message in consumer.consume(AT_ONCE, min(left, AT_ONCE_SECONDS)):
+            error = message.error()
+            if error is None:
+                yield message
+            elif not (error.retriable() or error.code() in WAITING):
+                raise KafkaException(error)
+
+
+def _partitions(consumer: Consumer, topic: str) -> list[int]:
+    found = consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    return sorted(found.partitions)

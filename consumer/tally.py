@@ -42,4 +42,4 @@ def account(work: Work, featured: Featured, scores: Scores, tally: Tally, metric
     metrics.dead.labels(stream, "delivered").inc(len(work.dead))
     metrics.consumed_bytes.labels(stream).inc(sum(map(len, filter(None, batch.values))))
     metrics.batch.observe(consumed)
-    metrics.observe_scores(scores.score)
+    metrics.observe_scores(scores)

@@ -24,7 +24,9 @@ from ..scoring.ensemble import Scores
 from ..scoring.model import Model
 from .batch import Batch, partition_name
 from .board import Board, Row
+from .bundles import Bundles
 from .checkpoint import Checkpoints
+from .chosen import Chosen
 from .deadletter import DeadLetterError
 from .fence import Stale
 from .inflight import SUSPICIOUS_DEATHS, Inflight
@@ -51,8 +53,8 @@ HUSHED_SECONDS = 5.0
 class Worker:
     """Runs one stream. `clock` is for metrics and the time between checkpoints; no score depends on it.
 
-    `probe(batch)` answers which offsets are known to end a process. `reached(point)` is called after each step of the
-    commit order, for tests that end the process there.
+    `model` scores until another one is activated. `probe(batch)` answers which offsets are known to end a process.
+    `reached(point)` is called after each step of the commit order, for tests that end the process there.
     """
 
     def __init__(
@@ -70,9 +72,7 @@ class Worker:
         probe: Callable[[Batch], frozenset[int]] = lambda batch: frozenset(),
         reached: Callable[[str], None] = lambda point: None,
     ) -> None:
-        model.require(stream.features)
         self.stream = stream
-        self.model = model
         self.board = board
         self.letters = letters
         self.metrics = metrics
@@ -86,6 +86,7 @@ class Worker:
         self.checkpoints = Checkpoints(board.client, board.stream)
         self.inflight = Inflight(board.client, board.stream)
         self.memory = Memory(self.checkpoints, clock)
+        self.chosen = Chosen(model, stream, Bundles(board.client, board.stream), metrics)
         self.patience: Patience | None = None
         self.stopping: Callable[[], bool] = lambda: False
         self.partitions: dict[int, Partition] = {}
@@ -127,6 +128,7 @@ class Worker:
                 reported = self.clock()
                 self.report(source)
                 self.verify(source)
+                self.follow(source)
                 source.commit(self.applied)
                 self.reached("told")
         source.commit(self.applied)
@@ -141,8 +143,10 @@ class Worker:
         def restored() -> Partition:
             low, high = source.range(number)
             with self._redis("begin"):
-                begun = self.checkpoints.begin(name, low if source.start == "earliest" else high, self.model.id)
-                partition = Partition(name, self.stream, self.model, begun)
+                self.chosen.ask()
+                model, shadow = self.chosen.model, self.chosen.shadow
+                begun = self.checkpoints.begin(name, low if source.start == "earliest" else high, model.id)
+                partition = Partition(name, self.stream, model, begun, shadow)
                 self.memory.restore(partition)
                 if settle(partition, low, high, self.lost_offsets, self.board):
                     self.metrics.out_of_range.labels(self.stream.name).inc()
@@ -226,8 +230,8 @@ class Worker:
         self._renew(partition)
         self.reached("relearned")
 
-    def save(self, partition: Partition) -> None:
-        """A checkpoint now."""
+    def save(self, partition: Partition, switched: bool = False) -> None:
+        """A checkpoint now; `switched`: from here on another model scores."""
 
         def saved() -> None:
             with (
@@ -235,7 +239,7 @@ class Worker:
                 self._redis("checkpoint"),
                 self.metrics.checkpoint_failures.count_exceptions(redis.RedisError),
             ):
-                self.memory.save(partition)
+                self.memory.save(partition, switched)
 
         self._insist(saved, self._owned(partition))
         self.reached("saved")
@@ -270,6 +274,17 @@ class Worker:
             with self._fenced(source, number):
                 if stands != str(partition.fence):
                     raise Stale(partition.name, stands)
+
+    def follow(self, source: Batches) -> None:
+        """See which models are in force, and have every partition go on with them."""
+        try:
+            self.chosen.ask()
+        except redis.RedisError as error:
+            log.warning("no answer about the model in force", extra={"reason": str(error)})
+            return
+        for number, partition in list(self.partitions.items()):
+            with self._fenced(source, number):
+                self._renew(partition)
 
     def prepare(self, partition: Partition, batch: Batch) -> Work:
         """Decode a batch and call its entities to mind."""
@@ -340,11 +355,13 @@ class Worker:
             raise
 
     def _renew(self, partition: Partition) -> None:
-        """Another model than the checkpoint's starts at the fence and, since it is saved at once, nowhere else."""
-        if not partition.renewed or partition.learned != partition.fence.offset:
+        """Another model than the partition's starts at the fence and, since it is saved at once, nowhere else."""
+        model, shadow = self.chosen.model, self.chosen.shadow
+        if partition.learned != partition.fence.offset or partition.follows(model, shadow):
             return
-        partition.ensemble, partition.renewed = self.model.ensemble(), False
-        self.save(partition)
+        self.save(partition, switched=partition.take_up(model, shadow))
+        extra = {"partition": partition.name, "offset": partition.learned, "model": model.id}
+        log.info("took up", extra=extra)
 
     def _mark(self, partition: Partition, batch: Batch) -> None:
         """Say that the first batch since the assignment is in flight; if workers died of it, look at it from afar."""

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .shapes import Array as Array
+from .shapes import Rng as Rng
+from .shapes import outburst, paczynski
 from .simulate.habits import CITIES, Habits, draw_device
-
-Array = NDArray[np.float64]
-Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,13 @@ def _cv_outburst(rng: Rng, days: Array) -> Array:
     """A dwarf nova: up by 4 to 6 magnitudes within a day, a slow decline for two to three weeks, then a fast one."""
     onset, rise, peak = rng.uniform(-20, -7), rng.uniform(0.5, 1.2), rng.uniform(4, 6)
     slow, plateau = rng.uniform(0.05, 0.12), rng.uniform(14, 22)
-    since = days - onset
-    decline = slow * np.clip(since - rise, 0, None) + 0.8 * np.clip(since - plateau, 0, None)
-    return np.where(since < 0, 0.0, peak * np.clip(since / rise, 0, 1) - decline).clip(0)
+    return outburst(days - onset, rise, peak, slow, plateau)
 
 
 def _microlensing(rng: Rng, days: Array) -> Array:
     """A point lens before a quiet star (Paczynski 1986): smooth, symmetric, the same in every band."""
     closest, crossing, peak = rng.uniform(0.05, 0.3), rng.uniform(6, 15), rng.uniform(-4, 2)
-    u2 = closest**2 + ((days - peak) / crossing) ** 2
-    return 2.5 * np.log10((u2 + 2) / np.sqrt(u2 * (u2 + 4)))
+    return np.asarray(2.5 * np.log10(paczynski(closest**2 + ((days - peak) / crossing) ** 2)))
 
 
 def _flare(rng: Rng, days: Array) -> Array:

@@ -13,7 +13,7 @@ import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
 from .columns import Columns, Wanted
-from .container import read_block, read_header
+from .container import Header, read_block, read_header
 from .errors import DecodeError
 from .gather import gather
 from .limits import FALLBACK_BYTES, SCHEMA_BYTES, check_schema
@@ -86,8 +86,21 @@ def read_record(data: bytes, schema: Any) -> Mapping[str, Any]:
 def read_file(data: bytes, wanted: Wanted) -> Iterator[Columns]:
     """Columns of a container file, block by block. Raises `DecodeError` where it is damaged."""
     header = read_header(data)
-    schema, at = parse_schema(header.schema), header.end
+    schema = parse_schema(header.schema)
     resolved = resolve(wanted, schema)
+    for records in _blocks(data, header, schema):
+        yield gather(records, resolved)
+
+
+def read_records(data: bytes) -> Iterator[Mapping[str, Any]]:
+    """Whole records of a container file, one after the other. Raises `DecodeError` where it is damaged."""
+    header = read_header(data)
+    for records in _blocks(data, header, parse_schema(header.schema)):
+        yield from records
+
+
+def _blocks(data: bytes, header: Header, schema: Any) -> Iterator[list[Mapping[str, Any]]]:
+    at = header.end
     while at < len(data):
         block = read_block(data, at, header)
         at, stream = block.end, io.BytesIO(block.data)
@@ -97,4 +110,4 @@ def read_file(data: bytes, wanted: Wanted) -> Iterator[Columns]:
                 records.append(fastavro.schemaless_reader(stream, schema, None))
         except DAMAGED as error:
             raise DecodeError("decode", f"{type(error).__name__}: {str(error)[:200]}") from error
-        yield gather(cast(list[Mapping[str, Any]], records), resolved)
+        yield cast(list[Mapping[str, Any]], records)

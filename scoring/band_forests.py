@@ -94,6 +94,25 @@ class BandForests:
         """float64[n], higher = more anomalous: -score_samples(X)."""
         return -self.score_samples(X)
 
+    def contributions(self, X: Floats) -> Floats:
+        """float64[n, len(features)]: what each feature adds to a row's anomaly, positive = towards it.
+
+        Of the band whose score counts (in regime A the mean over the bands); NaN where there is no score.
+        """
+        total = np.full(X.shape, np.nan)
+        scorable = np.flatnonzero(~np.isnan(self.score_samples(X)))
+        total[scorable] = 0.0
+        scores = self.band_scores(X)
+        lowest = np.argmin(np.where(np.isnan(scores), np.inf, scores), axis=1)
+        for place, (name, columns) in enumerate(self._columns.items()):
+            rows = scorable if self.regime == "A" else scorable[lowest[scorable] == place]
+            share = len(self.bands) if self.regime == "A" else 1
+            forest = self.bands[name].forest
+            total[np.ix_(rows, columns)] += (
+                forest.contributions(self._filled(name, self._inputs(X, name)[rows])) / share
+            )
+        return total
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Plain arrays: kind, regime, bands (names, in order), and for each band its inputs, means and forest."""
         arrays: dict[str, NDArray[Any]] = {
@@ -149,10 +168,12 @@ class BandForests:
         return X[:, self._columns[name]]
 
     def _score(self, name: str, inputs: Floats) -> Floats:
-        band = self.bands[name]
-        filled = np.where(np.isnan(inputs), band.means, inputs)
+        return self.bands[name].forest.score_samples(self._filled(name, inputs))
+
+    def _filled(self, name: str, inputs: Floats) -> Floats:
+        filled = np.where(np.isnan(inputs), self.bands[name].means, inputs)
         # Beyond float32 Fink's input is infinite. The largest number goes the same way at every threshold but itself.
-        return band.forest.score_samples(np.clip(filled, -LARGEST_WEIGHT, LARGEST_WEIGHT))
+        return np.clip(filled, -LARGEST_WEIGHT, LARGEST_WEIGHT)
 
 
 FrozenForest = Forest | BandForests

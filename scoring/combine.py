@@ -33,6 +33,9 @@ LEEWAY, DISTRUST = 0.5, 4.0
 ONLINE = 0.75
 # Below, "very normal" must not outvote another part's alarm; above, values approach the cap and keep their order.
 FLOOR, CAP = -3.0, 8.0
+#: A forest that labels made knows what is looked for: online parts are heard beyond so many spreads only, where one in
+#: twenty ordinary events is. On simulated sessions that costs the forest nothing (average precision .93; .80 without).
+LABELLED_LEAD = 2.0
 # No score comes near it; as a count of events float64 holds it exactly.
 LARGEST = 2.0**53
 # A spread below this is rounding noise of a part that always says the same.
@@ -49,15 +52,15 @@ class Combiner:
         self.state = np.zeros((parts, SCORES + KEPT))
         self.ordered = np.zeros((parts, KEPT))  # the kept scores once more, ascending
 
-    def combine(self, raw: Floats) -> tuple[Floats, Floats]:
+    def combine(self, raw: Floats, lead: float = 0.0) -> tuple[Floats, Floats]:
         """Raw scores float64[n, parts] (higher = odder, NaN = silent) → combined float64[n], z float64[n, parts].
 
         The first column is the frozen part's. z is in [-3, 8], NaN while its part is silent or has been heard fewer
-        than 100 times; combined is the greater of the frozen part's z and the weighted mean of the others', NaN if
-        there is none. Learns every event, in order.
+        than 100 times; combined is the greater of the frozen part's z and the weighted mean of the others' less `lead`,
+        NaN if there is none. Learns every event, in order.
         """
         combined, z = np.empty(len(raw)), np.empty(raw.shape)
-        _combine(np.ascontiguousarray(raw), self.state, self.ordered, combined, z)
+        _combine(np.ascontiguousarray(raw), lead, self.state, self.ordered, combined, z)
         return combined, z
 
     def settle(self) -> None:
@@ -88,7 +91,7 @@ class Combiner:
 
 
 @njit(cache=True, nogil=True)
-def _combine(raw, state, ordered, combined, z):  # type: ignore[no-untyped-def]
+def _combine(raw, lead, state, ordered, combined, z):  # type: ignore[no-untyped-def]
     for i in range(raw.shape[0]):
         frozen, trust, online, speaking = np.nan, 0.0, 0.0, 0
         for part in range(raw.shape[1]):
@@ -108,6 +111,7 @@ def _combine(raw, state, ordered, combined, z):  # type: ignore[no-untyped-def]
         if speaking > 0:
             online /= speaking
             online *= 1.0 - (1.0 - ONLINE) * trust if online > 0.0 else 1.0
+            online -= lead
             if not frozen >= online:
                 combined[i] = online
 

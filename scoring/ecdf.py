@@ -47,6 +47,13 @@ class RollingEcdf(Rolling):
         _add_terms(rows, self._ordered, self._surprise, scores)
         return scores
 
+    def _contribute(self, rows: Floats) -> Floats:
+        terms = np.zeros(rows.shape)
+        for column in range(self.n_features):
+            one = np.ascontiguousarray(rows[:, column : column + 1])
+            _add_terms(one, self._ordered[column : column + 1], self._surprise, terms[:, column])
+        return np.asarray(terms - self._surprise[len(self._surprise) // 2], np.float64)  # less the term of a median
+
 
 @njit(cache=True, nogil=True)
 def _add_terms(rows: Floats, ordered: Floats, surprise: Floats, scores: Floats) -> None:

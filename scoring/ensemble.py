@@ -5,7 +5,7 @@ clock and the machine's load change no bit.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from .band_forests import BandForests, FrozenForest
 from .calibrate import Ranker
-from .combine import Combiner
+from .combine import LABELLED_LEAD, Combiner
 from .ecdf import RollingEcdf
 from .halfspace import HalfSpaceTrees
 from .prepare import Reference
 from .rules import broken_rules, rule_columns, rule_scores
 from .sliding import SlidingForest
+from .threshold import SEVERITIES, Thresholds
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +30,7 @@ PARTS = ("frozen", "online", "sliding", "ecdf")
 class OnlinePart(Protocol):
     """A part that learns from every event that it scores."""
 
-    def score_learn(self, X: Floats) -> Floats: ...
+    def score_learn_traced(self, X: Floats) -> tuple[Floats, "Trail | None"]: ...
     def state(self) -> dict[str, NDArray[Any]]: ...
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None: ...
     def copy(self) -> Self: ...
@@ -63,13 +64,27 @@ def evidence(forest: FrozenForest, frozen: Floats) -> Floats:
     return np.asarray(np.log(probability / (1 - probability)), np.float64)
 
 
+def lead_of(forest: FrozenForest) -> float:
+    """How far beyond a forest the online parts must go to be heard: two spreads if labels made it, else not at all."""
+    return LABELLED_LEAD if forest.kind == "classifier" else 0.0
+
+
+class Trail(Protocol):
+    """What a part that learns keeps of a batch, to tell afterwards which features made its scores."""
+
+    def contributions(self, rows: NDArray[np.int64]) -> Floats:
+        """float64[k, f] of k rows that it scored: what each feature added, positive = towards anomaly, NaN = silent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """One row an event; higher is always more anomalous.
 
     score float64[n] in [0, 1) (NaN while the ensemble is still warming up); combined float64[n], the value behind it;
     raw and z float64[n, p] by the ensemble's `parts` (NaN = the part is silent); missing bool[n, f], the values that
-    were imputed.
+    were imputed; alarms bool[n, 2], which of `threshold.SEVERITIES` the event is of.
+    trails: by part, for `Ensemble.contributions`; place int64[n], each event's row in them, -1 if nothing learned it.
+    shadow: what another model, that only looks on, says of the same events.
     """
 
     score: Floats
@@ -77,6 +92,10 @@ class Scores:
     raw: Floats
     z: Floats
     missing: NDArray[np.bool_]
+    trails: Mapping[str, Trail] = field(default_factory=dict)
+    place: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    alarms: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, len(SEVERITIES)), np.bool_))
+    shadow: "Scores | None" = None
 
 
 class Ensemble:
@@ -92,6 +111,7 @@ class Ensemble:
         reference: Reference,
         combiner: Combiner,
         ranker: Ranker,
+        thresholds: Thresholds,
         sliding: SlidingForest | None = None,
         ecdf: RollingEcdf | None = None,
     ) -> None:
@@ -101,6 +121,7 @@ class Ensemble:
         self.reference = reference
         self.combiner = combiner
         self.ranker = ranker
+        self.thresholds = thresholds
         self.sliding = sliding
         self.ecdf = ecdf
         self.rules = rule_columns(halfspace.features)
@@ -114,24 +135,47 @@ class Ensemble:
         broken = broken_rules(matrix, self.rules)
         kept = np.flatnonzero(broken == 0)
         if len(kept) == len(matrix):
-            return self._score_learn(matrix)
+            scores = self._score_learn(matrix)
+            return replace(scores, alarms=self.thresholds.alarms(scores.combined))
         filled, missing = self.reference.fill(matrix)
         score, combined = rule_scores(broken)
         raw, z = np.full((2, len(matrix), len(self.parts)), np.nan)
         raw[:, 0] = self.forest.anomaly(filled)
-        if len(kept):
-            valid = self._score_learn(matrix[kept])
-            score[kept], combined[kept], raw[kept], z[kept] = valid.score, valid.combined, valid.raw, valid.z
-        return Scores(score, combined, raw, z, missing)
+        valid = self._score_learn(matrix[kept])
+        score[kept], combined[kept], raw[kept], z[kept] = valid.score, valid.combined, valid.raw, valid.z
+        place = np.full(len(matrix), -1)
+        place[kept] = valid.place
+        return Scores(score, combined, raw, z, missing, valid.trails, place, self.thresholds.alarms(combined))
+
+    def contributions(self, matrix: Floats, scores: Scores, chosen: NDArray[np.int64]) -> dict[str, Floats]:
+        """By part, float64[k, f] of the chosen rows of a batch that was scored: what each feature added to its score.
+
+        Positive = towards anomaly, in units of the part (path lengths, shares of votes, bits); NaN = the part is
+        silent. It is what was true when the event was scored, whatever was learned since.
+        """
+        rows = matrix[chosen]
+        seen = rows if isinstance(self.forest, BandForests) else self.reference.fill(rows)[0]
+        found = {"frozen": self.forest.contributions(seen)}
+        place = scores.place[chosen]
+        for part, trail in scores.trails.items():
+            found[part] = np.full(rows.shape, np.nan)
+            found[part][place >= 0] = trail.contributions(place[place >= 0])
+        return found
 
     def _score_learn(self, matrix: Floats) -> Scores:
         filled, missing = self.reference.fill(matrix)
         # A forest a band has its own rule for what is missing; where it has no score, that part is silent.
         seen = matrix if isinstance(self.forest, BandForests) else filled
-        frozen, online = self.forest.anomaly(seen), [part.score_learn(filled) for part in self._learners().values()]
-        combined, z = self.combiner.combine(np.column_stack([evidence(self.forest, frozen), *online]))
+        frozen, traced = (
+            self.forest.anomaly(seen),
+            [one.score_learn_traced(filled) for one in self._learners().values()],
+        )
+        online = [scores for scores, _ in traced]
+        heard = np.column_stack([evidence(self.forest, frozen), *online])
+        combined, z = self.combiner.combine(heard, lead_of(self.forest))
         raw = np.column_stack([frozen, *online])
-        return Scores(self.ranker.rank(combined), combined, raw, z, missing)
+        trails = {part: trail for part, (_, trail) in zip(self.parts[1:], traced, strict=True) if trail is not None}
+        return Scores(self.ranker.rank(combined), combined, raw, z, missing, trails, np.arange(len(matrix)))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """What events have taught it, as copies: what a checkpoint keeps beside the model's id."""
@@ -139,22 +183,25 @@ class Ensemble:
             **{name: part.state() for name, part in self._learners().items()},
             "combiner": self.combiner.to_arrays(),
             "ranker": self.ranker.to_arrays(),
+            "thresholds": self.thresholds.to_arrays(),
         }
         return {f"{group}.{name}": array for group, own in groups.items() for name, array in own.items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `to_arrays` gave, of the same model. Raises `ModelError`, and then nothing has changed."""
-        groups: dict[str, dict[str, NDArray[Any]]] = {name: {} for name in (*self._learners(), "combiner", "ranker")}
+        names = (*self._learners(), "combiner", "ranker", "thresholds")
+        groups: dict[str, dict[str, NDArray[Any]]] = {name: {} for name in names}
         for name, array in arrays.items():
             group, _, own = name.partition(".")
             if group in groups:
                 groups[group][own] = array
         combiner = Combiner.from_arrays(groups["combiner"], len(self.parts))
-        ranker = Ranker.from_arrays(groups["ranker"])
+        ranker, thresholds = Ranker.from_arrays(groups["ranker"]), Thresholds.from_arrays(groups["thresholds"])
         sliding = self.sliding and _restored(self.sliding, groups["sliding"])
         ecdf = self.ecdf and _restored(self.ecdf, groups["ecdf"])
         self.halfspace.restore(groups["halfspace"])  # the last that can fail
-        self.sliding, self.ecdf, self.combiner, self.ranker = sliding, ecdf, combiner, ranker
+        self.sliding, self.ecdf = sliding, ecdf
+        self.combiner, self.ranker, self.thresholds = combiner, ranker, thresholds
 
     def _learners(self) -> dict[str, OnlinePart]:
         """The parts that learn, by the names of their arrays, in the order of their columns."""

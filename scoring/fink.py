@@ -19,6 +19,7 @@ from .combine import Combiner
 from .errors import ModelError
 from .forest import Forest
 from .model import Model
+from .threshold import Thresholds
 
 LIBRARIES = ("skimstream", "numpy", "onnx", "light-curve")
 FEATURES_18: tuple[str, ...] = (
@@ -135,7 +136,8 @@ def bundle(base: Model, forests: BandForests, training: Mapping[str, Any]) -> Mo
     """`base`, a model of the same features, with Fink's forests as its frozen part.
 
     The online part goes on from what `base` has learned. What `base` knows of its own frozen part's scores, and of the
-    combined ones, means nothing for these forests: a partition is silent for its first 100 events.
+    combined ones, means nothing for these forests: a partition is silent for its first 100 events, and its thresholds
+    need some thousand to find their places.
     """
     base.require(forests.features)
     state = Combiner(len(base.parts)).to_arrays()["state"]
@@ -146,6 +148,7 @@ def bundle(base: Model, forests: BandForests, training: Mapping[str, Any]) -> Mo
         forest=forests,
         combiner=Combiner.from_arrays({"state": state}, len(base.parts)),
         ranker=Ranker(),
+        thresholds=Thresholds.begin(),
         training={**training, "online_part_of": base.id},
         metrics={},
         created_with={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},

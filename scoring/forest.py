@@ -10,6 +10,7 @@ children: a cycle, a child before its parent or a node with two parents cannot b
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from .errors import ModelError, RowRefused
 from .forest_kernel import add_values, survey, tree_depths
+from .forest_steps import add_steps, mean_of_leaves
 
 if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest, RandomForestClassifier
@@ -175,8 +177,37 @@ class Forest:
         """
         return self.predict_proba(X)[:, -1] if self.kind == "classifier" else -self.score_samples(X)
 
+    def contributions(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64[n, n_features]: what each feature adds to a row's anomaly, positive = towards it. Slow.
+
+        A step from a node to its child changes what the tree expects to answer; the change is the split feature's
+        (Saabas' path attribution). A node's expectation is its `value`: scikit-learn keeps the path length, depth +
+        c(rows), or the class's share of inner nodes too; of an additive forest, it is the mean of the leaves below.
+        A row's contributions add up to the mean over the trees of root minus leaf (isolation: path lengths) or leaf
+        minus root (classifier: shares of the last class), for additive forests to the sum of root minus leaf.
+        """
+        x, _ = self._checked(X)
+        threshold, column, left, missing_left, value, roots, _ = self._walk
+        if self.kind == "additive":
+            value = self._expectations
+        total = np.zeros(x.shape)
+        add_steps(threshold, column, left, missing_left, value, roots, x, total)
+        divisor = {"isolation": -self.n_trees, "classifier": self.n_trees, "additive": -1}[self.kind]
+        return np.asarray(total / divisor, np.float64)
+
+    @cached_property
+    def _expectations(self) -> NDArray[np.float64]:
+        return np.asarray(mean_of_leaves(self._walk[2], self._walk[4]), np.float64)
+
     def _totals(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[n, k]: the trees' answers, added in tree order."""
+        x, missing = self._checked(X)
+        totals = np.zeros((len(x), self._answers))
+        add_values(*self._walk, x, missing, totals)
+        return totals
+
+    def _checked(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float32], bool]:
+        """The rows as the trees compare them, float32[n, n_features] in C order, and whether any cell is NaN."""
         if not isinstance(X, np.ndarray) or X.dtype != np.float64 or X.ndim != 2 or X.shape[1] != self.n_features:
             given = f"{X.dtype}{list(X.shape)}" if isinstance(X, np.ndarray) else type(X).__name__
             raise ModelError(f"is {given}, expected float64[n, {self.n_features}]", where="X")
@@ -188,9 +219,7 @@ class Forest:
             row, column = (int(i) for i in np.argwhere(refused)[0])
             allowed = "a number or NaN" if self.takes_nan else "a number"
             raise RowRefused(f"is {X[row, column]}, expected {allowed} within float32's range", row=row, column=column)
-        totals = np.zeros((len(x), self._answers))
-        add_values(*self._walk, x, missing, totals)
-        return totals
+        return x, missing
 
 
 class _Reader:

@@ -17,7 +17,19 @@ from numba import njit
 from numpy.typing import NDArray
 
 from .errors import ModelError
-from .halfspace_kernel import FORGETTING, Floats, Ints, _follow, _learn, _log_mass, _path, _soft_sign, _walk
+from .halfspace_kernel import (
+    FORGETTING,
+    Floats,
+    Ints,
+    Record,
+    _follow,
+    _learn,
+    _log_mass,
+    _path,
+    _record,
+    _soft_sign,
+    _walk,
+)
 
 # The scaling of the first events is too rough to clip by; later ones count as three spreads off at most.
 WINSOR_AFTER, WINSOR_SPREADS = 100, 3.0
@@ -65,13 +77,16 @@ def score_learn_guarded(
     guarded: bool,
     guard: Floats,
     scores: Floats,
+    record: Record,
 ) -> int:
     """As `score_learn_robust`, with `winsor` and, if `guarded`, the state `guard` float64[4] of `new_guard`."""
     mean, variance = scale
     path, row = _path(feature), np.empty(X.shape[1])
+    first = learned // window
     for i in range(len(X)):
         _soft_sign(X[i], learned == 0, mean, variance, row)
         _walk(row, feature, threshold, path)
+        _record(path, masses, learned // window, first, i, record)
         scores[i] = np.nan
         if learned >= window:
             scores[i] = _log_mass(path, masses[(learned // window + 1) % 2], window, log2_mass)

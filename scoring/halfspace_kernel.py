@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Paths = NDArray[np.int64]
+# What is recorded for explanations (`halfspace_trail.py`), or empty arrays: the heap index of the leaf that each event
+# fell into, int32[n, T]; the window, counted from the call's first, that was going on, int64[n]; and the masses that
+# scored during each of those windows, int32[windows, T, 2^(h+1) - 1].
+Record = tuple[Ints, Paths, Ints]
 
 # 1 - 0.5 ** (1 / 1024), a half-life of 1,024 events; spelled out because pow may differ between maths libraries.
 FORGETTING = 0.0006766724973492622
@@ -40,6 +44,7 @@ def score_learn_river(
     scaled: bool,
     scale: Floats,
     scores: Floats,
+    record: Record,
 ) -> int:
     """River's score, 1 - sum of r 2^depth along the paths / its maximum. `scale` = low, high if `scaled`.
 
@@ -48,9 +53,11 @@ def score_learn_river(
     low, high = scale
     path, row = _path(feature), np.empty(X.shape[1])
     largest = float(len(feature) * window * masses.shape[2])
+    first = learned // window
     for i in range(len(X)):
         _min_max(X[i], scaled, low, high, row)
         _walk(row, feature, threshold, path)
+        _record(path, masses, learned // window, first, i, record)
         scores[i] = np.nan
         if learned >= window:
             scores[i] = 1.0 - _path_mass(path, masses[(learned // window + 1) % 2], window) / largest
@@ -73,6 +80,7 @@ def score_learn_robust(
     scale: Floats,
     log2_mass: Floats,
     scores: Floats,
+    record: Record,
 ) -> int:
     """Minus the mean over the trees of log2(1 + r 2^depth) at the walk's last node. `scale` = mean, variance.
 
@@ -80,9 +88,11 @@ def score_learn_robust(
     """
     mean, variance = scale
     path, row = _path(feature), np.empty(X.shape[1])
+    first = learned // window
     for i in range(len(X)):
         _soft_sign(X[i], learned == 0, mean, variance, row)
         _walk(row, feature, threshold, path)
+        _record(path, masses, learned // window, first, i, record)
         scores[i] = np.nan
         if learned >= window:
             scores[i] = _log_mass(path, masses[(learned // window + 1) % 2], window, log2_mass)
@@ -106,6 +116,18 @@ def _walk(row: Floats, feature: Ints, threshold: Floats, path: Paths) -> None:
         for tree in range(len(path)):
             node = path[tree, depth]
             path[tree, depth + 1] = 2 * node + (1 if row[feature[tree, node]] < threshold[tree, node] else 2)
+
+
+@njit(cache=True, nogil=True)
+def _record(path: Paths, masses: Ints, window: int, first: int, i: int, record: Record) -> None:
+    """Into the record, if there is one; `window` numbers the one going on, `first` that of the call's first event."""
+    leaves, windows, finished = record
+    if len(leaves) == 0:
+        return
+    leaves[i] = path[:, -1]
+    windows[i] = window - first
+    if i == 0 or windows[i] != windows[i - 1]:
+        finished[windows[i]] = masses[(window + 1) % 2]
 
 
 @njit(cache=True, nogil=True)

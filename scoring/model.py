@@ -25,7 +25,9 @@ from .errors import FeatureMismatch, ModelError
 from .halfspace import HalfSpaceTrees
 from .npz import TOTAL_BYTES, read_arrays, write_arrays
 from .prepare import Reference
+from .probability import Probability
 from .sliding import SlidingForest
+from .threshold import Thresholds
 
 FORMAT, FORMAT_VERSION = "skimstream-model", 1
 DIRECTION = "higher = more anomalous"
@@ -50,11 +52,13 @@ class Model:
     reference: Reference
     combiner: Combiner
     ranker: Ranker
+    thresholds: Thresholds = field(default_factory=Thresholds.begin)
     training: Mapping[str, Any] = field(default_factory=dict)  # source, rows, time range, seed, fingerprint
     metrics: Mapping[str, Any] = field(default_factory=dict)
     created_with: Mapping[str, str] = field(default_factory=dict)  # library versions
     sliding: SlidingForest | None = None
     ecdf: RollingEcdf | None = None
+    probability: Probability | None = None  # of a classifier, from its votes, where labels calibrated them
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -69,6 +73,7 @@ class Model:
             self.reference,
             Combiner.from_arrays(dict(self.combiner.to_arrays()), len(self.parts)),
             Ranker.from_arrays(self.ranker.to_arrays()),
+            Thresholds.from_arrays(self.thresholds.to_arrays()),
             self.sliding and self.sliding.copy(),
             self.ecdf and self.ecdf.copy(),
         )
@@ -95,6 +100,11 @@ class Model:
     def save(self, folder: Path) -> None:
         """Write the bundle into `folder` (created if it isn't there)."""
         folder.mkdir(parents=True, exist_ok=True)
+        for name, data in self.files().items():
+            (folder / name).write_bytes(data)
+
+    def files(self) -> dict[str, bytes]:
+        """The bundle as files: name → bytes. Equal models give equal bytes."""
         packed = write_arrays(self._arrays())
         manifest = {
             "format": FORMAT,
@@ -108,8 +118,7 @@ class Model:
             "metrics": dict(self.metrics),
             "created_with": dict(self.created_with),
         }
-        (folder / ARRAYS).write_bytes(packed)
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        return {MANIFEST: (json.dumps(manifest, indent=1) + "\n").encode(), ARRAYS: packed}
 
     @classmethod
     def load(cls, folder: Path) -> "Model":
@@ -117,8 +126,17 @@ class Model:
 
         Takes at most twice the memory that its arrays are allowed (512 MiB; less for a small file), and runs nothing.
         """
-        manifest = _read_manifest(folder / MANIFEST)
-        packed = _read(folder / ARRAYS, FILE_BYTES)
+        limits = {MANIFEST: MANIFEST_BYTES, ARRAYS: FILE_BYTES}
+        return cls.read({name: _read(folder / name, limit) for name, limit in limits.items()}, folder)
+
+    @classmethod
+    def read(cls, files: dict[str, bytes], folder: Path) -> "Model":
+        """As `load`, from what `files` gave; `folder` is what errors call them. Empties `files`: they may be large."""
+        for name, limit in ((MANIFEST, MANIFEST_BYTES), (ARRAYS, FILE_BYTES)):
+            if len(files.get(name, b"")) > limit:
+                raise ModelError(f"larger than {limit} bytes", where=str(folder / name))
+        manifest = _read_manifest(files.pop(MANIFEST, b""), folder / MANIFEST)
+        packed = files.pop(ARRAYS, b"")
         if hashlib.sha256(packed).hexdigest() != manifest["arrays_sha256"]:
             raise ModelError("the arrays are not the ones the manifest was written for", where=str(folder / ARRAYS))
         arrays = read_arrays(packed, folder / ARRAYS, min(TOTAL_BYTES, SMALL_BYTES + INFLATION * len(packed)))
@@ -144,11 +162,13 @@ class Model:
             reference=Reference.from_arrays(_part(arrays, "reference"), len(features)),
             combiner=Combiner.from_arrays(_part(arrays, "combiner"), len(parts_of(sliding, ecdf))),
             ranker=Ranker.from_arrays(_part(arrays, "ranker")),
+            thresholds=Thresholds.from_arrays(_part(arrays, "thresholds")),
             training=manifest["training"],
             metrics=manifest["metrics"],
             created_with=manifest["created_with"],
             sliding=sliding,
             ecdf=ecdf,
+            probability=_probability(_part(arrays, "probability"), forest),
         )
         if model.id != manifest["id"]:
             raise ModelError("the manifest's names do not belong to these arrays", where=str(folder / MANIFEST))
@@ -161,8 +181,10 @@ class Model:
             "reference": self.reference.to_arrays(),
             "combiner": self.combiner.to_arrays(),
             "ranker": self.ranker.to_arrays(),
+            "thresholds": self.thresholds.to_arrays(),
             "sliding": self.sliding.to_arrays() if self.sliding else {},
             "ecdf": self.ecdf.to_arrays() if self.ecdf else {},
+            "probability": {} if self.probability is None else self.probability.to_arrays(),
         }
         return {f"{part}.{name}": array for part, group in parts.items() for name, array in group.items()}
 
@@ -174,6 +196,14 @@ def _part(arrays: dict[str, NDArray[np.generic]], part: str) -> dict[str, NDArra
     for array in taken.values():
         array.setflags(write=False)
     return taken
+
+
+def _probability(arrays: dict[str, NDArray[np.generic]], forest: FrozenForest) -> Probability | None:
+    if not arrays:
+        return None
+    if forest.kind != "classifier":
+        raise ModelError("only a classifier's votes can be made a probability", where="probability")
+    return Probability.from_arrays(arrays)
 
 
 def _read(path: Path, limit: int) -> bytes:
@@ -190,9 +220,9 @@ def _read(path: Path, limit: int) -> bytes:
     return data
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(text: bytes, path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(_read(path, MANIFEST_BYTES))
+        manifest = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"not JSON: {error}", where=str(path)) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import EventRefused, ModelError
-from .explain import reasons
+from .explain import Explanations
 from .features.behaviour import FEATURES
 from .intake import Event, fields_of, take_in
 from .model import Model
+from .words import noun_of
 
-CLASSIFIER_THRESHOLD = 0.5  # more than half of the votes
+CLASSIFIER_THRESHOLD = 0.5  # rather an anomaly than not
 SCORE_THRESHOLD = 0.99  # one event in a hundred
 
 
@@ -29,10 +30,10 @@ class Prediction(TypedDict):
 
     is_anomaly: bool  # anomaly_probability (of an isolation forest: score) > threshold
     prediction: int  # the same as 1 or 0
-    anomaly_probability: float | None  # a classifier's share of votes, None for an isolation forest
-    confidence: float | None  # max(p, 1 - p) of it
+    anomaly_probability: float | None  # of a classifier, calibrated if the model is; None for an isolation forest
+    confidence: float | None  # max(p, 1 - p) of it; None if nobody calibrated it
     score: float | None  # the whole detector's percentile, as on the board; None until it is warm
-    reasons: list[str]  # the features farthest from what training saw
+    reasons: list[str]  # in words: the weightiest features, and where their values stand in training
     missing: list[str]  # fields that the model knows and the event lacks: the median of training stood in
     unseen: list[str]  # fields whose value no earlier event had: neutral values stood in
     unused: list[str]  # fields that the model doesn't know
@@ -54,9 +55,10 @@ class Predictor:
     its user's past, or a category with how often it was seen, is neutral for a single event without `history`: such
     fields are then in `unseen`.
 
-    `anomaly_probability` is the share of a random forest's votes, and `confidence` the larger of it and its
-    complement: no probabilities in the strict sense, as nobody calibrated them against labels. An isolation forest
-    has neither (None). `score` is a percentile among recent events, whatever the model.
+    `anomaly_probability` of a random forest is what its votes are worth according to the labels that it was trained
+    with, if there were enough of them (`get_model_info()["calibrated"]`, with Brier score and calibration error), and
+    `confidence` the larger of it and its complement. Else it is the bare share of votes, and `confidence` None. An
+    isolation forest has neither. `score` is a percentile among recent events, whatever the model.
 
     >>> from importlib.resources import files
     >>> predictor = Predictor(str(files("skimstream.scoring") / "models" / "behaviour-demo"))
@@ -77,6 +79,7 @@ or None if it isn't known
         if self.model.stream == "behaviour":
             self.model.require(FEATURES)
         self._votes = self.model.forest.kind == "classifier"
+        self._calibrated = self.model.probability is not None
         usual = CLASSIFIER_THRESHOLD if self._votes else SCORE_THRESHOLD
         self.threshold = usual if threshold is None else threshold
         if not 0 <= self.threshold <= 1:
@@ -96,13 +99,16 @@ or None if it isn't known
             return []
         places = [f"history {i}" for i in range(len(before))] + [f"event {i}" for i in range(len(now))]
         taken = take_in(self.model.stream, self.model.features, places, [*before, *now])
-        scores = self.model.ensemble().score_learn(taken.matrix)
-        first = len(before)
-        why = reasons(taken.matrix[first:], self.model.reference, self.model.features)
+        ensemble, model, first = self.model.ensemble(), self.model, len(before)
+        scores = ensemble.score_learn(taken.matrix)
+        parts = ensemble.contributions(taken.matrix, scores, np.arange(first, len(places)))
+        rows, noun = taken.matrix[first:], noun_of(model.stream)
+        why = Explanations(rows, model.reference, model.features, model.units, noun, parts)
+        likely = self._probability(scores.raw[:, 0])
         results: list[Prediction] = []
-        for row, because in enumerate(why, first):
+        for row in range(first, len(places)):
             score = float(scores.score[row]) if np.isfinite(scores.score[row]) else None
-            probability = float(scores.raw[row, 0]) if self._votes else None
+            probability = float(likely[row]) if self._votes else None
             decisive = probability if self._votes else score
             anomalous = decisive is not None and decisive > self.threshold
             results.append(
@@ -110,9 +116,11 @@ or None if it isn't known
                     "is_anomaly": anomalous,
                     "prediction": int(anomalous),
                     "anomaly_probability": probability,
-                    "confidence": None if probability is None else max(probability, 1 - probability),
+                    "confidence": max(probability, 1 - probability)
+                    if probability is not None and self._calibrated
+                    else None,
                     "score": score,
-                    "reasons": [str(reason) for reason in because],
+                    "reasons": [str(reason) for reason in why.reasons(row - first)],
                     "missing": taken.missing[row],
                     "unseen": taken.unseen[row],
                     "unused": taken.unused[row],
@@ -127,6 +135,14 @@ or None if it isn't known
         labels = np.array([one["prediction"] for one in results], np.int64)
         return labels, np.array([one["anomaly_probability"] for one in results], np.float64)
 
+    def _probability(self, votes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The calibrated probability, or the votes as they are."""
+        return votes if self.model.probability is None else self.model.probability.apply(votes)
+
+    def _confidence(self, probability: float | None) -> float | None:
+        """In the likelier of the two; the word means something only if the probability does."""
+        return None if probability is None or not self._calibrated else max(probability, 1 - probability)
+
     def get_model_info(self) -> dict[str, Any]:
         """What the model is, wants, and did in training."""
         model = self.model
@@ -140,7 +156,10 @@ or None if it isn't known
             "fields": list(fields_of(model.stream, model.features)),
             "decides_on": "anomaly_probability" if self._votes else "score",
             "threshold": self.threshold,
-            "calibrated": False,  # the votes are counted, not fitted to how often they are right
+            "calibrated": self._calibrated,
+            # Of later events than those that calibrated, in training; None if there were too few.
+            "brier": model.metrics.get("calibrated_brier"),
+            "expected_calibration_error": model.metrics.get("calibrated_ece"),
             "performance_metrics": dict(model.metrics),
             "training": dict(model.training),
         }

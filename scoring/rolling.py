@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -61,6 +62,10 @@ class Rolling(ABC):
     def _score(self, rows: Array) -> Floats:
         """Scores float64[n] of rows [n, f], n > 0, by what was made; higher = more anomalous."""
 
+    @abstractmethod
+    def _contribute(self, rows: Array) -> Floats:
+        """What each feature adds to the scores of rows [n, f], n > 0: float64[n, f], positive = towards anomaly."""
+
     @property
     def ready(self) -> bool:
         """Whether the next event gets a score."""
@@ -72,6 +77,10 @@ class Rolling(ABC):
         Values must be finite and within float32's range; missing ones are imputed before. Raises `RowRefused` for a
         value, `ModelError` for a matrix of another kind, and learns nothing then.
         """
+        return self.score_learn_traced(X)[0]
+
+    def score_learn_traced(self, X: Floats) -> "tuple[Floats, RollingTrail]":
+        """As `score_learn`, and what it takes to say later which features a score is from."""
         if X.dtype != np.float64 or X.ndim != 2 or X.shape[1] != self.n_features:
             raise ModelError(f"is {X.dtype}{list(X.shape)}, expected float64[n, {self.n_features}]", where="X")
         usable = np.abs(X) <= LARGEST
@@ -82,18 +91,20 @@ class Rolling(ABC):
         rows = np.ascontiguousarray(X, self.DTYPE).view()
         rows.setflags(write=False)  # numba compiles once more for read-only input: let all input be that
         scores = np.full(len(X), np.nan)
+        trail = RollingTrail(rows, [])
         at = 0
         while at < len(rows):
             waiting = self.seen % self.every
             part = rows[at : at + self.every - waiting]
             if self.ready:
                 scores[at : at + len(part)] = self._score(part)
+            trail.pieces.append((at, copy.copy(self) if self.ready else None))  # what was made is never changed
             self._rows[self._made_of + waiting :][: len(part)] = part
             self.seen += len(part)
             at += len(part)
             if self.seen % self.every == 0:
                 self._turn()
-        return scores
+        return scores, trail
 
     def _turn(self) -> None:
         held = self._made_of + self.every
@@ -151,6 +162,24 @@ class Rolling(ABC):
         twin = copy.copy(self)
         twin._rows = self._rows.copy()  # noqa: SLF001 (what was made of them is never changed, only replaced)
         return twin
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RollingTrail:
+    """The rows [n, f] of one call, and by what they were scored: (first row, the part as made then; None = silent)."""
+
+    rows: Array
+    pieces: list[tuple[int, Rolling | None]]
+
+    def contributions(self, rows: NDArray[np.int64]) -> Floats:
+        """float64[k, f]: what each feature added to the scores of these rows of the call, NaN where there was none."""
+        found = np.full((len(rows), self.rows.shape[1]), np.nan)
+        piece = np.searchsorted([first for first, _ in self.pieces], rows, side="right") - 1
+        for number in np.unique(piece).tolist():
+            part, own = self.pieces[number][1], piece == number
+            if part is not None:
+                found[own] = part._contribute(self.rows[rows[own]])  # noqa: SLF001 (of this file)
+        return found
 
 
 def _check_names(arrays: Mapping[str, Array], names: tuple[str, ...]) -> None:

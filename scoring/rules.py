@@ -5,7 +5,7 @@ theirs: such a record ranks above all that keep the rules, the more rules the hi
 Which rules, and how many, is to be read from the features themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,30 @@ PREFIX = "rule_"
 # The ranker's tail ends at (m + 11/12) / (m + 1), as combined values span 11 (-3 to 8): 1 - 1.7e-6 for the longest
 # window it takes, m = 50,000. A broken rule scores above that whatever the window is.
 ABOVE_ALL = 1e-6
+
+# What the rules that are known by name demand; of others the name itself is told.
+BROKEN: Mapping[str, str] = {
+    "rule_coordinates": "the coordinates are out of range",
+    "rule_times": "it ends before it begins",
+    "rule_release": "it was released before it was observed",
+    "rule_elongation": "it points where the telescope can't: too near to the Sun, or too far from it",
+    "rule_exposure": "the exposure is longer than its span",
+    "rule_wavelength": "the band is not that of its filter",
+}
+
+
+def broken(feature: str, value: float) -> bool:
+    """Whether this feature is a rule, and broken."""
+    return feature.startswith(PREFIX) and value > 0
+
+
+def broken_in_words(feature: str) -> str:
+    """What it means that a rule is broken.
+
+    >>> broken_in_words("rule_times"), broken_in_words("rule_price_list")
+    ('it ends before it begins', 'price list is broken')
+    """
+    return BROKEN.get(feature, f"{feature.removeprefix(PREFIX).replace('_', ' ')} is broken")
 
 
 def rule_columns(features: Sequence[str]) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from .errors import ModelError
 from .forest import MAX_FEATURES
 from .forest_kernel import add_values
+from .forest_steps import add_steps
 from .rolling import Floats, Rolling
 from .sliding_kernel import Rows, expected_paths, fit, height_limit
 
@@ -81,3 +82,9 @@ class SlidingForest(Rolling):
         path = np.zeros((len(rows), 1))
         add_values(*self._walk, rows, False, path)
         return np.asarray(2.0 ** (-(path[:, 0] / self._longest)), np.float64)
+
+    def _contribute(self, rows: Rows) -> Floats:
+        threshold, feature, left, _, value, roots, _ = self._walk
+        steps = np.zeros(rows.shape)
+        add_steps(threshold, feature, left, np.zeros(len(left), np.bool_), value, roots, rows, steps)
+        return steps / -self.trees

@@ -72,6 +72,7 @@ def fit(  # type: ignore[no-untyped-def]
                 low, high = _range(rows, order, start, stop, column)
                 untried -= 1
                 columns[place], columns[untried] = columns[untried], column
+            value[node, 0] = depth + average[stop - start]
             if low < high:
                 key += GOLDEN
                 share = np.float64(mixed(key) >> S11) * 2.0**-53
@@ -79,14 +80,13 @@ def fit(  # type: ignore[no-untyped-def]
                 if not cut < high:  # rounded up to the greatest value: it would part nothing
                     cut = low
                 middle = _part(rows, order, start, stop, column, cut, spare)
-                threshold[node], feature[node], left[node], value[node, 0] = cut, column, free, 0.0
+                threshold[node], feature[node], left[node] = cut, column, free
                 child = free - root
                 first[child], behind[child], level[child] = start, middle, depth + 1
                 first[child + 1], behind[child + 1], level[child + 1] = middle, stop, depth + 1
                 free += 2
             else:
                 threshold[node], feature[node], left[node] = np.inf, 0, node
-                value[node, 0] = depth + average[stop - start]
             depths[tree] = depth  # breadth first: the last node is one of the deepest
             node += 1
     return free

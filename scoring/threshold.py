@@ -6,7 +6,8 @@ an incident every alarm raises the bar for the next. Broken rules (`rules.py`) a
 they raise no bar.
 """
 
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 from numba import njit
@@ -20,6 +21,15 @@ Floats = NDArray[np.float64]
 # The step in units of the distance from median to 99 % point.
 STEP = 0.5
 FEWEST = 100
+#: How often an event is to be of each severity, the mildest first.
+SEVERITIES: Mapping[str, float] = {"notable": 0.01, "high": 0.001}
+# Where nothing is known yet, combined values are taken for what they are made to be, standard normal: their 99 % and
+# 99.9 % points, and a step for that spread. From a wrong start of 3 the bar finds its place within 3 / (step rate)
+# events, 2,600 at one in a hundred.
+NORMAL = {0.01: 2.326, 0.001: 3.09}
+NORMAL_STEP = STEP * NORMAL[0.01]
+# Combined values lie in -3 to 8; a bar that has moved a step beyond is still far below this.
+HIGHEST_LEVEL = 1e3
 
 
 class Threshold:
@@ -51,6 +61,48 @@ class Threshold:
         found = np.zeros(len(combined), np.bool_)
         self.level = float(_alarms(np.ascontiguousarray(combined), self.rate, self.level, self.step, found))
         return found
+
+
+class Thresholds:
+    """A threshold for each of `SEVERITIES`; what events teach them belongs into bundles and checkpoints."""
+
+    def __init__(self, thresholds: Sequence[Threshold]) -> None:
+        self.thresholds = tuple(thresholds)
+
+    @classmethod
+    def begin(cls) -> Self:
+        """Where nothing is known of the combined values yet."""
+        return cls([Threshold(rate, NORMAL[rate], NORMAL_STEP) for rate in SEVERITIES.values()])
+
+    @classmethod
+    def fit(cls, combined: Floats) -> Self:
+        """As `Threshold.fit`."""
+        return cls([Threshold.fit(combined, rate) for rate in SEVERITIES.values()])
+
+    @property
+    def levels(self) -> dict[str, float]:
+        """The bars now, by severity."""
+        return {name: one.level for name, one in zip(SEVERITIES, self.thresholds, strict=True)}
+
+    def alarms(self, combined: Floats) -> NDArray[np.bool_]:
+        """bool[n, severities] of combined values float64[n]: which bars each exceeds before it moves them."""
+        return np.column_stack([one.alarms(combined) for one in self.thresholds])
+
+    def to_arrays(self) -> dict[str, Floats]:
+        """`state` float64[severities, 3]: rate, level, step."""
+        return {"state": np.array([[one.rate, one.level, one.step] for one in self.thresholds])}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Checked state. Raises `ModelError`."""
+        state, rates = arrays.get("state"), list(SEVERITIES.values())
+        if state is None or state.dtype != np.float64 or state.shape != (len(rates), 3):
+            raise ModelError(f"state must be float64[{len(rates)}, 3]", where="thresholds")
+        if not (np.abs(state) <= HIGHEST_LEVEL).all() or state[:, 0].tolist() != rates:
+            raise ModelError(
+                f"state must hold numbers within ±{HIGHEST_LEVEL:g} for the rates {rates}", where="thresholds"
+            )
+        return cls([Threshold(rate, level, step) for rate, level, step in state.tolist()])
 
 
 @njit(cache=True, nogil=True)

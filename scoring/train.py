@@ -6,7 +6,7 @@ scikit-learn and river are imported here and nowhere on the scoring path.
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from .calibrate import Ranker
 from .combine import Combiner
 from .ecdf import RollingEcdf
-from .ensemble import PARTS, evidence, parts_of
+from .ensemble import PARTS, evidence, lead_of, parts_of
 from .errors import ModelError
 from .forest import Forest
 from .halfspace import HalfSpaceTrees
 from .model import Model
 from .prepare import Reference
+from .probability import calibrate
 from .rules import broken_rules, rule_columns
 from .sliding import SlidingForest
+from .threshold import Thresholds
 
 Floats = NDArray[np.float64]
 
@@ -38,11 +40,13 @@ class Options:
 
     `parts` names the parts, of `ensemble.PARTS`, the first two among them; `window`, `winsor` and `guard` are those of
     the half-space trees (`HalfSpaceTrees`). Raises `ModelError` for parts that there aren't.
+    `tuned`: scikit-learn's own parameters of the forest, as `search` finds them; they win over the others.
     """
 
     trees: int = 100
     samples: int = 256
     seed: int = 42
+    tuned: Mapping[str, int | float | str | None] = field(default_factory=dict)
     parts: tuple[str, ...] = ("frozen", "online", "sliding")
     window: int = 250
     winsor: bool = False
@@ -97,10 +101,11 @@ def train(
     ecdf = RollingEcdf(len(features)) if "ecdf" in options.parts else None
     online = [part.score_learn(filled) for part in (halfspace, sliding, ecdf) if part is not None]
     combiner, ranker = Combiner(len(parts_of(sliding, ecdf))), Ranker()
-    combined, _ = combiner.combine(np.column_stack([evidence(forest, frozen), *online]))
+    combined, _ = combiner.combine(np.column_stack([evidence(forest, frozen), *online]), lead_of(forest))
     combiner.settle()
     score = ranker.rank(combined)
     heard = score[np.isfinite(score)]
+    probability, calibration = (None, {}) if labels is None else calibrate(frozen, labels, options.seed)
     return Model(
         stream=stream,
         features=tuple(features),
@@ -110,6 +115,7 @@ def train(
         reference=reference,
         combiner=combiner,
         ranker=ranker,
+        thresholds=Thresholds.fit(combined),
         sliding=sliding,
         ecdf=ecdf,
         training={
@@ -121,16 +127,24 @@ def train(
             "anomalies": None if labels is None else int(labels.sum()),
             "parts": list(parts_of(sliding, ecdf)),
             "halfspace": {"window": options.window, "winsor": options.winsor, "guard": options.guard},
-            "forest": {"kind": forest.kind, "trees": options.trees, "samples": options.samples, "seed": options.seed},
+            "forest": {
+                "kind": forest.kind,
+                "trees": forest.n_trees,
+                "samples": options.samples,
+                "seed": options.seed,
+                **({"tuned": dict(options.tuned)} if options.tuned else {}),
+            },
         },
         metrics={
             **metrics,
+            **calibration,
             "scored_rows": len(heard),
             # About 0.01 and 0.001 if the rows come in no particular order; far above where they drift.
             "share_above_0.99": round(float((heard >= 0.99).mean()), 6),
             "share_above_0.999": round(float((heard >= 0.999).mean()), 6),
         },
         created_with={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        probability=probability,
     )
 
 
@@ -138,9 +152,9 @@ def _isolation(filled: Floats, options: Options) -> tuple[Forest, Floats, dict[s
     """An isolation forest and its scores of the rows (each tree saw so few of them that they count as unseen)."""
     from sklearn.ensemble import IsolationForest
 
-    estimator = IsolationForest(
-        n_estimators=options.trees, max_samples=min(options.samples, len(filled)), random_state=options.seed
-    ).fit(filled)
+    parameters: dict[str, Any] = {"n_estimators": options.trees, "max_samples": options.samples, **options.tuned}
+    parameters["max_samples"] = min(parameters["max_samples"], len(filled))
+    estimator = IsolationForest(**parameters, random_state=options.seed, n_jobs=1).fit(filled)
     forest = Forest.from_sklearn(estimator, allow_nan=False)
     return forest, forest.anomaly(filled), {}
 
@@ -152,13 +166,9 @@ def _supervised(filled: Floats, labels: NDArray[np.bool_], options: Options) -> 
 
     if labels.shape != (len(filled),) or labels.all() or not labels.any():
         raise ModelError("labels must be one bool a row, of both kinds: some anomalies and some ordinary events")
-    estimator = RandomForestClassifier(
-        n_estimators=options.trees,
-        min_samples_leaf=LEAF_ROWS,
-        oob_score=True,
-        random_state=options.seed,
-        n_jobs=1,
-    ).fit(filled, labels)
+    parameters: dict[str, Any] = {"n_estimators": options.trees, "min_samples_leaf": LEAF_ROWS, **options.tuned}
+    estimator = RandomForestClassifier(**parameters, oob_score=True, random_state=options.seed, n_jobs=1)
+    estimator.fit(filled, labels)
     # A row that every tree has seen (possible with very few trees) has no such score: it counts as ordinary.
     unseen = np.nan_to_num(estimator.oob_decision_function_[:, 1])
     metrics = {

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ..inject import Array, Rng
+from ..shapes import Array, Rng, flux
 from .cadence import GREEN, HISTORY_DAYS, RED, Field
 from .event import Simulated
-from .population import Source, flux
+from .population import Source
 
 THRESHOLD = 5.0  # sigma, of a detection and of a limit
 MAG_ERROR = 1.0857  # 2.5 / ln 10: the magnitude error of a relative flux error of 1

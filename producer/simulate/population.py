@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..inject import Array, Rng, Shape
+from ..inject import Shape
+from ..shapes import Array, Rng, bazin, flux
 from .cadence import GREEN, Field
 
 
@@ -28,11 +29,6 @@ class Source:
     moving: bool = False
     real: bool = True
     predicted: float = -999.0
-
-
-def flux(magnitude: Array | float) -> Array:
-    """Flux in units of a source of magnitude 20."""
-    return np.asarray(10 ** (-0.4 * (np.asarray(magnitude) - 20)))
 
 
 def _varying(rng: Rng, visits: Field, quiet: float, brighter: Array, colour: float, reference: float = 0.0) -> Source:
@@ -91,11 +87,9 @@ def supernova(rng: Rng, visits: Field) -> Source:
     """Supernova: weeks of rise and decline (the form of Bazin et al. 2009), near a galaxy."""
     peak, fall, rise = rng.uniform(17.2, 19.9), rng.uniform(18, 45), rng.uniform(3, 6)
     since = visits.jd - visits.jd[visits.first_tonight] - rng.uniform(-40, 4)
-    curve = np.exp(-since / fall) / (1 + np.exp(-since / rise))
-    highest = (rise / fall) ** (rise / fall) * (1 - rise / fall) ** (1 - rise / fall)
     reddening = np.where(visits.fid == GREEN, 0.02 * np.clip(since, 0, 40), 0.0)
     host = rng.uniform(15.5, 21)
-    difference = curve / highest * flux(peak + reddening)
+    difference = bazin(since, rise, fall) * flux(peak + reddening)
     return Source(difference, (host + rng.normal(0.7, 0.2), host), rng.gamma(1.5, 2.5), rng.uniform(0, 0.3))
 
 

@@ -4,7 +4,9 @@ FEATURES, in order (UNITS beside it):
 
 - the 17 NUMBERS as they are, infinite ones missing;
 - `<category>_rarity` of the six CATEGORIES, bits: log2((total + 1) / (count + 1)) of the value in the partition so far;
-- `hour_of_day`, UTC, and `hour_distance` from the user's habitual hours, 0 to 2;
+- `hour_of_day`, UTC;
+- `clicks_per_second`, `mouse_per_second`, `amount_per_second` of the time on the page, at least 1 s;
+- `hour_distance` from the user's habitual hours, 0 to 2;
 - `events_1h`, `events_24h`: the user's events so far, decayed with these half-lives;
 - `log_seconds_since_last`: ln(1 + s) since the user's last event, 0 for a late one;
 - `<number>_z`: the eight TRACKED numbers against the user's own mean and standard deviation, clipped to ±20;
@@ -30,6 +32,7 @@ from .behaviour_kernel import (
     HUGE,
     LAST_TIME,
     NUMBERS,
+    PACES,
     TRACKED,
     UNITS,
     USER,
@@ -37,7 +40,10 @@ from .behaviour_kernel import (
     behaviour_rows,
 )
 
-__all__ = ["CATEGORIES", "FEATURES", "NUMBERS", "TRACKED", "UNITS", "BehaviourFeatures"]
+__all__ = ["CATEGORIES", "FEATURES", "NUMBERS", "SESSION", "TRACKED", "UNITS", "BehaviourFeatures"]
+
+#: The features that a session has by itself, whatever came before it: where in FEATURES.
+SESSION = tuple(FEATURES.index(name) for name in (*NUMBERS, "hour_of_day", *PACES))
 
 VALUES_CAPACITY = len(CATEGORIES) * VALUES_KEPT  # 0.9 MB when full
 

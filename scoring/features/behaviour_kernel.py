@@ -48,12 +48,19 @@ RESOLUTION = {
 }
 TRACKED = tuple(RESOLUTION)
 RATIOS = ("transaction_amount", "time_on_page")
+# What is much in ten seconds is little in ten minutes.
+PACES = {
+    "clicks_per_second": "click_events",
+    "mouse_per_second": "mouse_movement",
+    "amount_per_second": "transaction_amount",
+}
 NEW = {"new_device": "device_type", "new_city": "geolocation_city", "new_browser": "browser_info"}
 
 _FEATURE_UNITS = {
     **_NUMBER_UNITS,
     **{f"{category}_rarity": "bit" for category in CATEGORIES},
     "hour_of_day": "h",
+    **{pace: f"{_NUMBER_UNITS[number]}/s" for pace, number in PACES.items()},
     "hour_distance": "1",  # from here on: against the user's own history, missing without a user
     "events_1h": "count",
     "events_24h": "count",
@@ -68,12 +75,15 @@ UNITS: tuple[str, ...] = tuple(_FEATURE_UNITS.values())
 # Where each group begins, and which input each of its features is made of; plain integers, as numba wants them.
 _RARITY = FEATURES.index(f"{CATEGORIES[0]}_rarity")
 _HOUR = FEATURES.index("hour_of_day")
+_PACE = FEATURES.index(next(iter(PACES)))
 _HOUR_DISTANCE = FEATURES.index("hour_distance")
 _RATE = FEATURES.index("events_1h")
 _SINCE_LAST = FEATURES.index("log_seconds_since_last")
 _Z = FEATURES.index(f"{TRACKED[0]}_z")
 _RATIO = FEATURES.index(f"{RATIOS[0]}_ratio")
 _NEW = FEATURES.index(next(iter(NEW)))
+_PACE_NUMBER = tuple(NUMBERS.index(number) for number in PACES.values())
+_TIME_ON_PAGE = NUMBERS.index("time_on_page")
 _TRACKED_NUMBER = tuple(NUMBERS.index(number) for number in TRACKED)
 _TRACKED_RESOLUTION = tuple(RESOLUTION.values())
 _RATIO_TRACKED = tuple(TRACKED.index(number) for number in RATIOS)
@@ -81,6 +91,7 @@ _RECENT_CATEGORY = tuple(CATEGORIES.index(category) for category in NEW.values()
 
 DAY = 86_400.0  # s
 DECAY = (math.log(2) / 3600.0, math.log(2) / DAY)  # 1/s: half-lives of 1 h and 24 h
+SHORTEST = 1.0  # s: times on a page are often whole seconds, and a page left at once isn't one left infinitely fast
 # An event up to this late counts as of its own time. One that is later still shows that the last one's time was wrong,
 # and is believed: a single date in the far future must not stop a user's clock until then.
 LATENESS = DAY
@@ -139,6 +150,8 @@ def behaviour_rows(
         _rarity(value_slots, value_counts, totals, kept, categories[event], row)
         now = time[event] if abs(time[event]) <= LAST_TIME else math.nan
         row[_HOUR] = now % DAY / 3600.0
+        for pace in range(len(_PACE_NUMBER)):
+            row[_PACE + pace] = row[_PACE_NUMBER[pace]] / max(row[_TIME_ON_PAGE], SHORTEST)
 
         slot, fresh = touch(slots, user[event])
         if slot == NOWHERE:

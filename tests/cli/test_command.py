@@ -38,7 +38,10 @@ def test_help_is_instant_for_it_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", ["demo", "run", "replay", "simulate", "train", "top", "warmup"])
+VERBS = ["demo", "run", "replay", "simulate", "train", "evaluate", "top", "explain", "warmup"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_teaches(verb: str) -> None:
     assert verb in skim("--help").stdout
     assert len(skim(verb, "--help").stdout.splitlines()) > 10
@@ -82,6 +85,14 @@ def test_simulate_and_train_make_a_model_from_files(tmp_path: Path) -> None:
     assert manifest["stream"] == "behaviour"
     assert manifest["training"]["rows"] == 2_000
     assert manifest["training"]["anomalies"] == made["injected"]
+
+
+def test_plain_sessions_can_be_had(tmp_path: Path) -> None:
+    file = ("--out", str(tmp_path / "p.avro"), "--truth", str(tmp_path / "p.truth"))
+    made = last_line(skim("simulate", "behaviour", "--kind", "plain", "-n", "200", "--anomalies", "5%", *file).stdout)
+    assert made == {"events": 200, "injected": 10, "undelivered": 0}
+    assert "--kind" in skim("simulate", "ztf", "--kind", "plain", *file, code=2).stderr
+    assert "--kind" in skim("simulate", "behaviour", "--kind", "odd", *file, code=2).stderr
 
 
 def test_top_shows_the_board(store: redis.Redis, store_url: str) -> None:

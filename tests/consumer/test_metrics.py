@@ -4,6 +4,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 
 from skimstream.consumer.metrics import SCORE_BUCKETS, ArrayHistogram, Metrics
+from skimstream.scoring.ensemble import Scores
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 
@@ -40,7 +41,10 @@ def test_an_array_histogram_exposes_what_prometheus_expects() -> None:
 def test_each_anomaly_counts_under_its_highest_severity() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry, "ztf", ())
-    metrics.observe_scores(np.array([0.5, 0.99, 0.995, 0.999, 0.99999, np.nan]))
+    alarms = np.array([[False, False], [True, False], [True, True], [True, False], [False, True], [False, False]])
+    nothing, silent = np.zeros((6, 2)), np.zeros((6, 1), np.bool_)
+    score = np.array([0.5] * 5 + [np.nan])
+    metrics.observe_scores(Scores(score, nothing[:, 0], nothing, nothing, silent, alarms=alarms))
 
     def count(severity: str) -> float | None:
         return registry.get_sample_value("skim_anomalies_total", {"stream": "ztf", "severity": severity})

@@ -266,8 +266,7 @@ def test_another_model_starts_at_the_fence_whatever_was_checkpointed(store: redi
             worker.dropped(0, lost=False)
         workers = []
         for size in (20, 7):  # the second one takes over what the first has learned
-            worker = recorder(store, checkpoint_seconds=seconds)
-            worker.model = other
+            worker = recorder(store, checkpoint_seconds=seconds, model=other)
             source = Listed(rest, itertools.repeat(size))
             worker.run(source, partial(consumed, worker, source, 40))
             workers.append(worker)
@@ -306,7 +305,7 @@ def test_many_partitions_are_given_up_within_one_timeout_when_redis_is_out(store
     worker = recorder(store, clock=lambda: now[0], checkpoint_seconds=1e9)
     worker.run(source := Listed(topic, itertools.repeat(10)), lambda: source.done)
 
-    def save(partition: Partition) -> None:
+    def save(partition: Partition, switched: bool = False) -> None:
         asked.append(partition.name)
         now[0] += 4.0  # as long as a call takes to fail
         raise redis.TimeoutError("no answer")

@@ -129,6 +129,11 @@ def test_the_board_holds_what_people_need(store: redis.Redis) -> None:
     assert best["event"].isdigit()
     assert best["model"] == MODELS["ztf"].id
     assert len(best["reasons"]) == 3
+    explained = best["explained"]
+    assert explained["feature"][:3] == [reason["feature"] for reason in best["reasons"]]
+    assert set(explained["feature"]) == set(best["features"])
+    assert set(explained["contributions"]) == set(best["reasons"][0]["contributions"]) == {"frozen", "online"}
+    assert best["reasons"][0]["words"].startswith(f"{explained['feature'][0]} ")
     assert set(best["raw"]) == set(best["z"]) == {"frozen", "online"}
     assert {"ra", "dec", "jd", "magpsf", "band"} <= set(best["candidate"])
     assert 0 <= best["score"] < 1

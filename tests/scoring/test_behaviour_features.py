@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,43 +15,7 @@ from numpy.typing import NDArray
 from skimstream.scoring.errors import ModelError
 from skimstream.scoring.features.behaviour import CATEGORIES, FEATURES, NUMBERS, TRACKED, UNITS, BehaviourFeatures
 from skimstream.scoring.features.behaviour_kernel import behaviour_rows
-
-NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC
-HOUR, DAY = 3600.0, 86_400.0
-
-
-class Events(NamedTuple):
-    user: NDArray[np.uint64]
-    time: NDArray[np.float64]
-    numbers: NDArray[np.float64]
-    categories: NDArray[np.uint64]
-
-    def part(self, start: int, stop: int | None = None) -> "Events":
-        rows = slice(start, stop)
-        return Events(self.user[rows], self.time[rows], self.numbers[rows], self.categories[rows])
-
-
-def events(user: Any, time: Any, *, categories: dict[str, Any] | None = None, **numbers: Any) -> Events:
-    """Events of these users at these times with only these values; everything else is null."""
-    users = np.asarray(user, np.uint64)
-    matrix, hashes = np.full((len(users), len(NUMBERS)), math.nan), np.zeros((len(users), len(CATEGORIES)), np.uint64)
-    for name, values in numbers.items():
-        matrix[:, NUMBERS.index(name)] = values
-    for name, values in (categories or {}).items():
-        hashes[:, CATEGORIES.index(name)] = values
-    return Events(users, np.broadcast_to(np.asarray(time, np.float64), users.shape).copy(), matrix, hashes)
-
-
-def random_events(n: int, users: int, seed: int) -> Events:
-    """Repeated users, nulls, late events, a few wild values."""
-    rng = np.random.default_rng(seed)
-    user = rng.integers(0, users + 1, n).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    time = NOON + np.cumsum(rng.exponential(600, n)) + rng.choice([0, -5 * HOUR, 3 * DAY], n, p=[0.9, 0.08, 0.02])
-    numbers = rng.exponential(50, (n, len(NUMBERS))).round(2)
-    numbers[rng.random(numbers.shape) < 0.1] = math.nan
-    numbers[rng.random(numbers.shape) < 0.01] = 1e9
-    numbers[rng.random(numbers.shape) < 0.001] = math.inf
-    return Events(user, time, numbers, rng.integers(0, 12, (n, len(CATEGORIES))).astype(np.uint64))
+from stage.behaved import DAY, HOUR, NOON, Events, events, random_events
 
 
 def column(matrix: NDArray[np.float64], name: str) -> NDArray[np.float64]:
@@ -80,6 +44,13 @@ def assert_same_state(one: BehaviourFeatures, other: BehaviourFeatures) -> None:
 WITH_HISTORY = dict.fromkeys(  # and the resolution
     "time_on_page clicks_count page_views session_duration click_events keyboard_events".split(), 1.0
 ) | {"transaction_amount": 0.01, "mouse_movement": 1.0}
+
+
+PACES = {
+    "clicks_per_second": "click_events",
+    "mouse_per_second": "mouse_movement",
+    "amount_per_second": "transaction_amount",
+}
 
 
 class User:
@@ -115,6 +86,9 @@ class Reference:
         features |= {f"{name}_rarity": self.rarity(name, value) for name, value in categories.items()}
         if now is not None:
             features["hour_of_day"] = now % 86400 / 3600
+        for pace, name in PACES.items():
+            if {name, "time_on_page"} <= numbers.keys():
+                features[pace] = numbers[name] / max(numbers["time_on_page"], 1.0)
         if key:
             user = self.touch(key)
             features |= self.pace(user, now)
@@ -287,7 +261,7 @@ def test_the_cap_holds_and_memory_stays_flat() -> None:
 
 
 def test_names_and_units() -> None:
-    assert len(FEATURES) == len(UNITS) == len(set(FEATURES)) == 41
+    assert len(FEATURES) == len(UNITS) == len(set(FEATURES)) == 44
     assert FEATURES[:17] == NUMBERS
     assert tuple(WITH_HISTORY) == TRACKED
     assert not any(word in name for name in FEATURES for word in ("user_id", "session_id", "transaction_date", "_id"))

@@ -47,7 +47,7 @@ def part_z(scores: list[float], settled_at: int | None) -> list[tuple[float, flo
     return found
 
 
-def reference(raw: Floats, settled_at: int | None = None) -> tuple[Floats, Floats]:
+def reference(raw: Floats, settled_at: int | None = None, lead: float = 0.0) -> tuple[Floats, Floats]:
     """Combined and z, literally, one part after the other."""
     parts = [part_z(raw[:, p].tolist(), settled_at if p == 0 else None) for p in range(raw.shape[1])]
     z = np.array(parts)[:, :, 0].T
@@ -55,7 +55,7 @@ def reference(raw: Floats, settled_at: int | None = None) -> tuple[Floats, Float
     for (frozen, *others), (_, trust) in zip(z.tolist(), parts[0], strict=True):
         heard = [value for value in others if not math.isnan(value)]
         online = sum(heard) / len(heard) if heard else math.nan
-        views = [frozen, online * (1 - 0.25 * trust) if online > 0 else online]
+        views = [frozen, (online * (1 - 0.25 * trust) if online > 0 else online) - lead]
         combined.append(max((view for view in views if not math.isnan(view)), default=math.nan))
     return np.array(combined), z
 
@@ -71,14 +71,14 @@ def scores(seed: int, n: int = 2_000, parts: int = 3) -> Floats:
     return raw
 
 
-@pytest.mark.parametrize("settled_at", [None, 50, 1_500])
-def test_equals_the_reference_to_the_last_bit(settled_at: int | None) -> None:
+@pytest.mark.parametrize(("settled_at", "lead"), [(None, 0.0), (50, 0.0), (1_500, 0.0), (1_500, 2.0)])
+def test_equals_the_reference_to_the_last_bit(settled_at: int | None, lead: float) -> None:
     raw, combiner = scores(3, 3_000), Combiner(3)
-    found = [combiner.combine(raw[: settled_at or 0])]
+    found = [combiner.combine(raw[: settled_at or 0], lead)]
     if settled_at is not None:
         combiner.settle()
-    found.append(combiner.combine(raw[settled_at or 0 :]))
-    expected, expected_z = reference(raw, settled_at)
+    found.append(combiner.combine(raw[settled_at or 0 :], lead))
+    expected, expected_z = reference(raw, settled_at, lead)
     np.testing.assert_array_equal(np.concatenate([z for _, z in found]), expected_z)
     np.testing.assert_array_equal(np.concatenate([combined for combined, _ in found]), expected)
 

@@ -120,16 +120,19 @@ def test_a_checkpoint_that_is_refused_changes_nothing(full: Model, harm: str) ->
     assert {name: array.tobytes() for name, array in now.items()} == {n: a.tobytes() for n, a in kept.items()}
 
 
+ALWAYS = {"forest", "halfspace", "reference", "combiner", "ranker", "thresholds"}
+
+
 def test_a_bundle_keeps_the_parts(full: Model, plain: Model, tmp_path: Path) -> None:
     full.save(tmp_path)
     loaded = Model.load(tmp_path)
     assert (loaded.id, loaded.parts) == (full.id, PARTS)
     assert bits(loaded, FRESH, [3, 900]) == bits(full, FRESH, [])
     groups = {name.partition(".")[0] for name in read_arrays((tmp_path / ARRAYS).read_bytes(), "here")}
-    assert groups == {"forest", "halfspace", "reference", "combiner", "ranker", "sliding", "ecdf"}
+    assert groups == {*ALWAYS, "sliding", "ecdf"}
     plain.save(tmp_path)
     groups = {name.partition(".")[0] for name in read_arrays((tmp_path / ARRAYS).read_bytes(), "here")}
-    assert groups == {"forest", "halfspace", "reference", "combiner", "ranker"}
+    assert groups == ALWAYS
 
 
 def test_the_id_covers_the_parts(full: Model) -> None:

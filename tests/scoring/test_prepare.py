@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skimstream.scoring.errors import ModelError
-from skimstream.scoring.explain import reasons
+from skimstream.scoring.explain import Explanations
 from skimstream.scoring.prepare import LARGEST, Reference
 
 ROWS = np.random.default_rng(0).normal(size=(500, 3)) * [1.0, 10.0, 0.0]
@@ -52,13 +52,16 @@ def test_hostile_arrays_are_refused() -> None:
                 Reference.from_arrays({**good, name: bad}, 3)
     with pytest.raises(ModelError):
         Reference.from_arrays({**good, "low": good["high"], "high": good["low"]}, 3)
+    for name, bad in (("quantiles", good["quantiles"][:, ::-1]), ("rows", good["rows"] - 0.5), ("rows", -good["rows"])):
+        with pytest.raises(ModelError):
+            Reference.from_arrays({**good, name: bad}, 3)
 
 
 def test_reasons_are_the_farthest_features_never_missing_ones() -> None:
     reference = Reference.fit(np.random.default_rng(1).normal(size=(1_000, 4)))
     row = np.array([[0.1, -9.0, np.nan, 5.0]])
-    (why,) = reasons(row, reference, ["a", "b", "c", "d"])
-    assert [reason.feature for reason in why] == ["b", "d", "a"]
+    why = Explanations(row, reference, ["a", "b", "c", "d"], ["1"] * 4).reasons(0)
+    assert [reason.feature for reason in why][:2] == ["b", "d"]
+    assert not any(reason.feature == "c" for reason in why)
     assert why[0].deviation < 0 < why[1].deviation
     assert why[0].usual_low < 0 < why[0].usual_high
-    assert reasons(np.empty((0, 4)), reference, ["a", "b", "c", "d"]) == []

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from skimstream.scoring.combine import CAP, FLOOR
-from skimstream.scoring.explain import reasons
+from skimstream.scoring.explain import Explanations
 from skimstream.scoring.model import Model
 from skimstream.scoring.rules import rule_scores
 from skimstream.scoring.train import Options, train
@@ -78,9 +78,9 @@ def test_the_parts_stay_told_apart_from_the_rules(model: Model) -> None:
     filled, _ = model.reference.fill(matrix)
     assert found.raw[1, 0] == model.forest.anomaly(filled)[1]
     assert np.isnan([found.raw[1, 1], *found.z[1]]).all()
-    why = reasons(matrix, model.reference, model.features)
-    assert why[1][0].feature == "rule_first"
-    assert not any(reason.feature.startswith("rule_") for reason in why[0])
+    why = Explanations(matrix, model.reference, model.features, model.units)
+    assert str(why.reasons(1)[0]) == "rule_first: first is broken"
+    assert not any(reason.feature.startswith("rule_") for reason in why.reasons(0))
 
 
 def test_training_leaves_out_what_breaks_a_rule() -> None:

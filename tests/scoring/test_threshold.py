@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from skimstream.scoring.combine import CAP
 from skimstream.scoring.errors import ModelError
-from skimstream.scoring.threshold import STEP, Threshold
+from skimstream.scoring.threshold import STEP, Threshold, Thresholds
 
 RNG = np.random.default_rng(4)
 # Quiet, then drifting upwards, then three times as wide, and never above the cap.
@@ -58,3 +59,32 @@ def test_nonsense_is_refused() -> None:
     for rate, level, step in ((0.0, 0.0, 1.0), (1.0, 0.0, 1.0), (0.1, np.nan, 1.0), (0.1, 0.0, 0.0)):
         with pytest.raises(ModelError, match="rate"):
             Threshold(rate, level, step)
+
+
+def test_a_threshold_a_severity_comes_back_as_it_was() -> None:
+    thresholds = Thresholds.fit(DRIFTING[:5_000])
+    alarms = thresholds.alarms(DRIFTING[5_000:9_000])
+    again = Thresholds.from_arrays(thresholds.to_arrays())
+    assert again.levels == thresholds.levels
+    assert np.array_equal(again.alarms(DRIFTING[9_000:]), thresholds.alarms(DRIFTING[9_000:]))
+    notable, high = alarms.mean(axis=0).tolist()
+    assert notable == pytest.approx(0.01, rel=0.2)
+    assert 0 < high < notable
+
+
+def test_thresholds_find_their_places_where_nothing_is_known() -> None:
+    thresholds = Thresholds.begin()
+    low = np.random.default_rng(1).normal(size=40_000) - 2.0
+    thresholds.alarms(low[:10_000])
+    notable, high = thresholds.alarms(low[10_000:]).mean(axis=0).tolist()
+    assert notable == pytest.approx(0.01, rel=0.1)
+    assert high == pytest.approx(0.001, rel=0.4)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [None, np.zeros((2, 3)), np.array([[0.01, np.nan, 1.0], [0.001, 3.0, 1.0]]), np.array([[0.01, 2.0, 1.0]] * 2)],
+)
+def test_thresholds_that_no_run_leads_to_are_refused(state: NDArray[np.float64] | None) -> None:
+    with pytest.raises(ModelError):
+        Thresholds.from_arrays({} if state is None else {"state": state})

@@ -140,14 +140,20 @@ def model_of(stream: str) -> Model:
 
 
 def recorder(
-    store: redis.Redis, name: str = "behaviour", stream: Stream | None = None, kept: int = 200, **options: Any
+    store: redis.Redis,
+    name: str = "behaviour",
+    stream: Stream | None = None,
+    kept: int = 200,
+    model: Model | None = None,
+    **options: Any,
 ) -> Recorder:
-    """A worker on the board `name`; `emitted` is empty."""
+    """A worker on the board `name`, with the shipped model if no other is given; `emitted` is empty."""
     stream = stream or Behaviour()
     metrics = Metrics(CollectorRegistry(), stream.name, stream.unscored_reasons)
     decoder = Decoder(stream.wanted, stream.framing, stream.schema())
     options = {"clock": lambda: 1.0, "checkpoint_seconds": 0.0, **options}
-    worker = Recorder(stream, model_of(stream.name), Board(store, name, kept), Letters(), metrics, decoder, **options)
+    model, board = model or model_of(stream.name), Board(store, name, kept)
+    worker = Recorder(stream, model, board, Letters(), metrics, decoder, **options)
     worker.emitted = []
     return worker
 

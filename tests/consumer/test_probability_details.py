@@ -1,0 +1,45 @@
+"""The board's details have a probability where labels calibrated one, and only there."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from skimstream.consumer.board import Board
+from skimstream.consumer.checkpoint import Begun
+from skimstream.consumer.fence import Fence
+from skimstream.consumer.partition import Partition
+from skimstream.consumer.streams.behaviour import Behaviour
+from skimstream.producer.simulate.sessions import simulate_sessions
+from skimstream.schemas.gather import gather
+from skimstream.scoring.model import Model
+
+
+class EmptyBoard(Board):
+    def __init__(self) -> None:
+        """Without a store."""
+
+    def floor(self, night: int) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_details_have_the_probability_of_the_votes(calibrated: bool) -> None:
+    model = Model.load(Path(str(files("skimstream.scoring") / "models" / "behaviour-demo")))
+    curve = model.probability
+    assert curve is not None
+    if not calibrated:
+        model = replace(model, probability=None)
+    partition = Partition("t/0", Behaviour(), model, Begun(Fence(0, "0:new:0"), "", ""))
+    events = list(simulate_sessions(3, datetime(2026, 11, 21, tzinfo=UTC), 200, 20, 30.0, 0.1))
+    featured = partition.features(gather([event.record for event in events], partition.stream.wanted))
+    scores = partition.score(featured)
+    rows = [json.loads(row.details) for row in partition.rows(featured, scores, EmptyBoard())]
+    assert len(rows) == 200
+    if calibrated:
+        assert [row["probability"] for row in rows] == curve.apply(scores.raw[:, 0]).tolist()
+    else:
+        assert not any("probability" in row for row in rows)
