@@ -44,6 +44,10 @@ models: dev ## Make the demo models anew, from simulated events of seed 1001
 evaluate: dev ## All evaluations below, one after another: a quarter of an hour
 	$(BIN)/python benchmarks/evaluate.py
 
+evaluate-streams: dev ## The default ensemble on streams that move and burst, and the rate of its alarms; longer at first
+	$(BIN)/python benchmarks/evaluate_streams.py
+	$(BIN)/python benchmarks/evaluate_calibration.py
+
 evaluate-observation: dev ## How well false observation records are found, by two protocols; needs ../shared
 	$(BIN)/python benchmarks/evaluate_observation.py
 

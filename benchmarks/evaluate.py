@@ -1,6 +1,6 @@
 """All evaluations, one after another; the last line is one JSON object with the figures of each.
 
-    python benchmarks/evaluate.py [streams|behaviour|observation|ztf …]
+    python benchmarks/evaluate.py [streams|calibration|behaviour|observation|ztf …]
 
 Takes a quarter of an hour on one core. Seeds are fixed, intervals are shown; real data comes from ../shared where it is
 there. What the figures mean: docs/streams.md, behaviour.md, observation.md, evaluation.md.
@@ -18,6 +18,7 @@ SKIM = str(Path(sys.executable).parent / "skim")
 
 EVALUATIONS = {
     "streams": [sys.executable, str(HERE / "evaluate_streams.py")],
+    "calibration": [sys.executable, str(HERE / "evaluate_calibration.py")],
     "behaviour": [sys.executable, str(HERE / "evaluate_behaviour.py")],
     "observation": [sys.executable, str(HERE / "evaluate_observation.py")],
     "ztf": [SKIM, "evaluate", "ztf", *ALERTS, "--seeds", "8"],

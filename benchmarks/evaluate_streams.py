@@ -97,7 +97,7 @@ def table(figures: Figures, text: Callable[[Sequence[float]], str]) -> None:
 def main() -> None:
     """Run one half, print its table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("half", choices=["choose", "report", "development"])
+    parser.add_argument("half", nargs="?", default="report", choices=["choose", "report", "development"])
     parser.add_argument("--streams", nargs="+", choices=[*EVIDENCE, *PUBLIC])
     half, names = (arguments := parser.parse_args()).half, arguments.streams
     rates: dict[str, float] = {}

@@ -1,9 +1,10 @@
 """The simulators' events as features of the real streams: nights of alerts, web sessions, archive records.
 
 Features take a while (light curves 6 ms an alert): a stream once made is kept in build/streams, under a name that says
-all its arguments. `skim simulate` makes the same events.
+all its arguments and features. `skim simulate` makes the same events.
 """
 
+import hashlib
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,7 +29,8 @@ def simulated_stream(name: str, seed: int, events: int | None = None) -> Labelle
     """The stream `nights`, `behaviour` or `observation`; the seed draws the share of anomalies and the users."""
     events = events or EVENTS[name]
     stream = stream_of(KINDS[name])
-    path = KEPT / f"{name}-{seed}-{events}.npz"
+    columns = hashlib.sha256(" ".join(stream.features).encode()).hexdigest()[:8]
+    path = KEPT / f"{name}-{seed}-{events}-{columns}.npz"
     if not path.exists():
         rng = np.random.default_rng([seed, 3])
         share, users = rng.uniform(0.005, 0.02), int(rng.integers(300, 1_001))
