@@ -15,12 +15,12 @@ from itertools import chain, combinations
 
 import numpy as np
 from scipy.stats import t as student
+
+from skimstream.scoring.train import Options
 from streams import EVIDENCE, PUBLIC, stream
 from streams.parts import HALFSPACE, RIVER, Run, streamed
 
-from skimstream.scoring.train import Options
-
-CHOOSE, REPORT, MODELS = range(101, 106), range(201, 206), range(1, 4)
+CHOOSE, REPORT, MODELS = (*range(101, 106), *range(201, 206)), range(301, 306), range(1, 4)
 SINGLES = ("frozen", "online", "sliding", "ecdf")
 #: figures[method][stream] = one (AUC, AP) a seed
 Figures = dict[str, dict[str, list[tuple[float, float]]]]

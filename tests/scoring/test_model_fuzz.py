@@ -210,7 +210,7 @@ HOSTILE: dict[str, Callable[[Bundle], Bundle]] = {
     "an infinite path": with_array("forest.value", lambda a: np.full_like(a["forest.value"], np.inf)),
     "bounds beyond float32": with_array("reference.high", lambda a: np.full(3, 1e300)),
     "a width of 0": with_array("reference.spread", lambda a: np.zeros(3)),
-    "scores of 1e308": with_array("combiner.state", lambda a: a["combiner.state"] * 1e308),
+    "scores of 1e308": with_array("combiner.state", lambda a: np.full_like(a["combiner.state"], 1e308)),
     "half a score heard": with_array("combiner.state", lambda a: a["combiner.state"] + 0.5),
     "NaN ranks": with_array("ranker.values", lambda a: np.full(10, np.nan)),
     "a window of 10^18 ranks": with_array("ranker.window", lambda a: np.array([10**18], np.int64)),
