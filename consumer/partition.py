@@ -192,6 +192,17 @@ class Partition:
         scores = self.ensemble.score_learn(featured.matrix)
         return replace(scores, shadow=self.shadow.ensemble.score_learn(featured.matrix)) if self.shadow else scores
 
+    def explain(self, matrix: Floats, scores: Scores, chosen: Ints) -> Explanations:
+        """Why the chosen events of a batch float64[n, f] have the scores that they have."""
+        return Explanations(
+            matrix[chosen],
+            self.ensemble.reference,
+            self.stream.features,
+            self.stream.units,
+            noun_of(self.stream.name),
+            self.ensemble.contributions(matrix, scores, chosen),
+        )
+
     def rows(self, featured: Featured, scores: Scores, board: Board) -> list[Row]:
         """The events that may belong on the board: all until a night's list is full, then those above its floor.
 
@@ -202,14 +213,7 @@ class Partition:
         for night in np.unique(nights).tolist():
             floor[nights == night] = board.floor(night)
         chosen = np.flatnonzero(scores.score >= floor)
-        why = Explanations(
-            featured.matrix[chosen],
-            self.ensemble.reference,
-            self.stream.features,
-            self.stream.units,
-            noun_of(self.stream.name),
-            self.ensemble.contributions(featured.matrix, scores, chosen),
-        )
+        why = self.explain(featured.matrix, scores, chosen)
         calibrated = self.model.probability
         rows = []
         for place, i in enumerate(chosen.tolist()):

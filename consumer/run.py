@@ -146,9 +146,15 @@ def warm_up(stream: Stream, model: Model) -> None:
     partition = Partition("", stream, model, Begun(Fence(0, f"0:{NEW}:0"), "", ""))
     columns = gather([{}, {}], stream.wanted)  # two rows: numba compiles anew for the layout of fewer
     partition.check(columns)
+    partition.missing(columns)
     partition.features(columns)
+    if (entities := partition.state.entities) is not None:
+        entities.put(*entities.changes())
+        entities.reserve(entities.keys.room + 1)  # as it does when there are many
     for rows in (1, 64):  # a forest has one kernel for few rows and one for many
-        partition.ensemble.score_learn(np.tile(model.reference.median, (rows, 1)))
+        matrix = np.tile(model.reference.median, (rows, 1))
+        partition.explain(matrix, partition.ensemble.score_learn(matrix), np.arange(rows))
+    partition.saved()
 
 
 def run(

@@ -153,7 +153,10 @@ class Columns:
     def text(self, path: str) -> Text:
         """The spans of one text column."""
         column = self.wanted.texts.index(path)
-        return Text(self.buffer, self.text_start[:, column], self.text_length[:, column])
+        buffer = self.buffer.view()
+        buffer.setflags(write=False)  # numba compiles anew for each layout: let there be one
+        start, length = self.text_start[:, column], self.text_length[:, column]
+        return Text(buffer, np.ascontiguousarray(start), np.ascontiguousarray(length))
 
     def take(self, rows: Ints) -> "Columns":
         """The records at `rows`, int64[k], with their children; texts stay in the shared buffer."""

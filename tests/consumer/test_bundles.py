@@ -15,20 +15,14 @@ from skimstream.consumer.bundles import KEPT, Active, Bundles, NothingBefore
 from skimstream.consumer.streams.behaviour import Behaviour
 from skimstream.schemas.decode import Decoder
 from skimstream.scoring.errors import ModelError
-from skimstream.scoring.halfspace import HalfSpaceTrees
 from skimstream.scoring.model import MANIFEST, Model
-from stage.listed import Listed, Recorder, Topic, model_of, recorder, sessions
+from stage.listed import Listed, Recorder, Topic, model_of, recorder, sessions, with_other_trees
 
 EVENTS: list[bytes | None] = [*sessions(900, users=60)]
 OWN = model_of("behaviour")
 
 
-def another(seed: int) -> Model:
-    """A model of the same features that scores otherwise."""
-    return replace(OWN, halfspace=HalfSpaceTrees.build(OWN.features, window_size=50, seed=seed))
-
-
-NEXT, LATER = another(1), another(2)
+NEXT, LATER = with_other_trees(OWN, 1), with_other_trees(OWN, 2)
 
 
 def topic_of(count: int, partitions: int = 1) -> Topic:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -120,13 +120,22 @@ class Fleet:
     def emitted(self) -> dict[tuple[int, int], float]:
         """Every score that was emitted, by partition and offset. The same event twice must have got the same score."""
         found: dict[tuple[int, int], float] = {}
-        for path in self.folder.glob("*.emitted"):
-            data = path.read_bytes()
+        for place, score in self._entries():
+            before = found.setdefault(place, score)
+            assert before == score or (before != before and score != score)
+        return found
+
+    def last_emitted(self) -> dict[tuple[int, int], float]:
+        """As `emitted`, of workers one after another, where what was emitted in vain may have another score."""
+        return dict(self._entries())
+
+    def _entries(self) -> Iterator[tuple[tuple[int, int], float]]:
+        for number in range(1, self.born + 1):
+            path = self.folder / f"member-{number}.emitted"
+            data = path.read_bytes() if path.exists() else b""
             whole = len(data) - len(data) % ENTRY.size
             for partition, offset, score in ENTRY.iter_unpack(data[:whole]):
-                before = found.setdefault((partition, offset), score)
-                assert before == score or (before != before and score != score)
-        return found
+                yield (partition, offset), score
 
     def _signal(self, name: str, number: signal.Signals) -> None:
         os.kill(self.members[name], number)

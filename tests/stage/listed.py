@@ -1,7 +1,7 @@
 """A topic in memory, and a worker that notes every score it emits."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -26,6 +26,7 @@ from skimstream.producer.schema import load
 from skimstream.producer.simulate.sessions import simulate_sessions
 from skimstream.schemas.decode import Decoder
 from skimstream.scoring.ensemble import Scores
+from skimstream.scoring.halfspace import HalfSpaceTrees
 from skimstream.scoring.model import Model
 
 Message = bytes | None
@@ -137,6 +138,11 @@ class Recorder(Worker):
 def model_of(stream: str) -> Model:
     """The shipped model of a stream."""
     return load_model(stream, None)
+
+
+def with_other_trees(model: Model, seed: int) -> Model:
+    """A model of the same features that scores otherwise."""
+    return replace(model, halfspace=HalfSpaceTrees.build(model.features, window_size=50, seed=seed))
 
 
 def recorder(
