@@ -64,7 +64,7 @@ def train(
     samples: Annotated[int, typer.Option(min=2, help="Rows that each tree of an isolation forest sees.")] = 256,
     parts: Annotated[
         str, typer.Option(help="Of frozen, online, sliding, ecdf; the first two always (docs/method.md).")
-    ] = "frozen,online,ecdf",
+    ] = "frozen,online,sliding",
     window: Annotated[int, typer.Option(min=2, help="Events that fill a window of the half-space trees.")] = 250,
     winsor: Annotated[bool, typer.Option(help="Half-space trees: outliers move the scaling by little.")] = False,
     guard: Annotated[bool, typer.Option(help="Half-space trees: the oddest 2 % aren't learned.")] = False,

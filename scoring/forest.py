@@ -213,6 +213,7 @@ class Forest:
             raise ModelError(f"is {given}, expected float64[n, {self.n_features}]", where="X")
         with np.errstate(all="ignore"):  # too large for float32 becomes infinite, and is refused below
             x = X.astype(np.float32, order="C", subok=False)
+        x.setflags(write=False)  # as a sliding forest's rows are: one compiled walk serves both
         missing, infinite = survey(x)
         if infinite or (missing and not self.takes_nan):
             refused = np.isinf(x) | (np.isnan(x) & (not self.takes_nan))
