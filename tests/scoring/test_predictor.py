@@ -77,7 +77,7 @@ CHANGED: dict[str, Any] = {
     "click_events": 500,
     "scroll_events": 500,
     "touch_events": 300,
-    "keyboard_events": 900,
+    "keyboard_events": 0,
     "device_motion": 40.0,
     "timezone_offset": -700,
     "transaction_amount": 100_000.0,
