@@ -63,8 +63,9 @@ def train(
     trees: Annotated[int, typer.Option(min=1, max=10_000, help="Trees in the forest.")] = 100,
     samples: Annotated[int, typer.Option(min=2, help="Rows that each tree of an isolation forest sees.")] = 256,
     parts: Annotated[
-        str, typer.Option(help="Of frozen, online, sliding, ecdf; the first two always (docs/method.md).")
-    ] = "frozen,online,sliding",
+        str | None,
+        typer.Option(help="Of frozen, online, sliding, ecdf; the first two always; all but ecdf if none are named."),
+    ] = None,
     window: Annotated[int, typer.Option(min=2, help="Events that fill a window of the half-space trees.")] = 250,
     winsor: Annotated[bool, typer.Option(help="Half-space trees: outliers move the scaling by little.")] = False,
     guard: Annotated[bool, typer.Option(help="Half-space trees: the oddest 2 % aren't learned.")] = False,
@@ -115,7 +116,7 @@ def train(
     if forest == "random" and not (labels or label_column):
         raise typer.BadParameter("a random forest needs labels", param_hint="--forest")
     share = values.share(test_share)
-    named = tuple(name.strip() for name in parts.split(","))
+    named = tuple(name.strip() for name in parts.split(",")) if parts else Options().parts
     options = Options(trees, samples, seed, parts=named, window=window, winsor=winsor, guard=guard)
     kind = Observation("image") if images_only else stream_of(stream)
     gatherer = Gatherer(kind, Labels.read(labels) if labels else Labels(column=label_column))
