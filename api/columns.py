@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from pydantic_core import to_json
+
 from ..scoring.features.lightcurve import FEATURES
 from ..scoring.features.observation import NUMBERS
 from .problems import wrong
@@ -67,9 +69,11 @@ def _candid(entry: Entry) -> int | None:
 
 
 def _features(band: str) -> Column:
+    names = [f"{band}_{name}" for name in FEATURES]
+
     def value(entry: Entry) -> str:
         known: Mapping[str, float] = entry.details.get("features", {})
-        return json.dumps([known.get(f"{band}_{name}") for name in FEATURES])
+        return to_json([known.get(name) for name in names]).decode()
 
     return Column(
         f"d:lc_features_{band}", "text", f"JSON list of the 26 features in band {band}, in Fink's order", value
@@ -82,7 +86,8 @@ def _forest(entry: Entry) -> float | None:
 
 
 def _utc(entry: Entry) -> str:
-    return datetime.fromtimestamp(entry.time, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    when = datetime.fromtimestamp(entry.time, UTC).replace(tzinfo=None)
+    return when.isoformat(" ", "milliseconds")
 
 
 OBJECT = Column("i:objectId", "text", "whose row it is", lambda entry: entry.object)

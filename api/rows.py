@@ -99,14 +99,14 @@ def entries(client: redis.Redis, stream: str, chosen: Sequence[Member]) -> list[
         for one, detail in zip(there, texts, strict=True)
     }
     return [
-        Entry(one.night, one.rank, one.object, from_json(detail))
+        Entry(one.night, one.rank, one.object, from_json(_shown(detail)))
         for one in chosen
         if (detail := details[one.night, one.object]) is not None
     ]
 
 
 def of_objects(client: redis.Redis, stream: str, wanted: Sequence[str], nights: Sequence[str]) -> list[Entry]:
-    """The rows of these objects in these nights, the newest first."""
+    """The rows of these objects in these nights, with all details, the newest first."""
     with client.pipeline(transaction=False) as pipe:
         for night in nights:
             pipe.hmget(key(stream, "details", night), list(wanted))
@@ -144,6 +144,19 @@ def of_event(client: redis.Redis, stream: str, wanted: str, night: str | None) -
             if name in detail and from_json(detail)["event"] == wanted:
                 return next(iter(of_objects(client, stream, [owner.decode()], [one])), None)
     return None
+
+
+def _shown(detail: bytes) -> bytes:
+    """A row's JSON without `explained`: it is half of the text, and no table shows it.
+
+    Within a JSON text these quotes would be escaped, so what is found is the key itself.
+
+    >>> _shown(b'{"event":"1","explained":{"feature":["a"]},"features":{"a":1.0},"model":"m"}')
+    b'{"event":"1","features":{"a":1.0},"model":"m"}'
+    """
+    begins = detail.find(b',"explained":{')
+    ends = detail.find(b',"features":{', begins)
+    return detail[:begins] + detail[ends:] if 0 < begins < ends else detail
 
 
 def read_streams(client: redis.Redis) -> list[str]:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +58,7 @@ def serve(
     from ..api.app import create_app
     from ..api.gate import Limits
     from ..api.limits import Rate
+    from ..api.listen import listen
     from ..consumer.config import load_settings
     from ..consumer.run import connect
 
@@ -70,8 +72,6 @@ def serve(
     app = create_app(client, chosen_model(client, model or []), token, limits)
     options = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_config=None,  # as the command logs
         access_log=False,
         server_header=False,
@@ -79,11 +79,11 @@ def serve(
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
-    server = uvicorn.Server(options)
-    sockets = [options.bind_socket()]
+    listening = listen(host, port)
     name = f"[{host}]" if ":" in host else host
-    typer.echo(f"skim: http://{name}:{sockets[0].getsockname()[1]}/docs; Ctrl-C to stop", err=True)
-    server.run(sockets)
+    typer.echo(f"skim: http://{name}:{listening.getsockname()[1]}/docs; Ctrl-C to stop", err=True)
+    with suppress(KeyboardInterrupt):  # uvicorn finishes what it has in hand, then raises it again
+        uvicorn.Server(options).run([listening])
 
 
 def chosen_model(client: "redis_library.Redis", folders: list[Path]) -> Callable[[str], "Model"]:

@@ -12,6 +12,7 @@ import uvicorn
 from skimstream.api.app import create_app
 from skimstream.api.gate import Limits
 from skimstream.api.limits import Rate
+from skimstream.api.listen import listen
 from skimstream.consumer.streams.ztf import Ztf
 from skimstream.producer.encode import container
 from skimstream.producer.schema import load
@@ -48,8 +49,7 @@ def client_of(
 ) -> Iterator[httpx.Client]:
     """A client of a real server in a thread, over this board, with the shipped models."""
     app = create_app(store, model_of, token, limits, clock)
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")
-    server, listening = uvicorn.Server(config), config.bind_socket()
+    server, listening = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off")), listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
