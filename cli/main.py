@@ -15,6 +15,7 @@ from .explain import explain
 from .models import models
 from .replay import replay
 from .run import run
+from .serve import serve
 from .signals import KILLED_BY
 from .simulate import simulate
 from .top import top
@@ -30,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (demo, run, replay, simulate, train, evaluate, top, explain, warmup):
+for verb in (demo, run, replay, simulate, train, evaluate, top, explain, serve, warmup):
     app.command()(verb)
 app.add_typer(dlq, name="dlq")
 app.add_typer(models, name="models")

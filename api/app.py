@@ -1,0 +1,46 @@
+"""The app: all routes, behind the gate. It reads the board and writes nothing."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from time import monotonic
+
+import redis
+from fastapi import FastAPI
+
+from .about import about
+from .gate import Gate, Limits
+from .guide import guide
+from .health import health
+from .limits import Buckets
+from .metrics import Metrics
+from .problems import install
+from .score import Models, score
+from .tables import tables
+
+
+def create_app(
+    store: redis.Redis,
+    models: Models,
+    token: str | None = None,
+    limits: Limits | None = None,
+    clock: Callable[[], float] = monotonic,
+) -> FastAPI:
+    """The app. `store` is the board's Redis, shared by all requests; without `token` nobody needs one.
+
+    `clock` gives seconds and is what the limits on rate go by.
+    """
+    limits = limits or Limits()
+    metrics = Metrics()
+    app = FastAPI(
+        title="Skimstream",
+        description="The most anomalous objects of each night, and why; with Fink's arguments and column names.",
+        version=version("skimstream"),
+        docs_url=None,
+        redoc_url=None,
+    )
+    for router in (tables(store), about(store), score(models), health(store, metrics)):
+        app.include_router(router)
+    app.include_router(guide(app))
+    install(app)
+    app.add_middleware(Gate, limits=limits, buckets=Buckets(limits.rate, clock), token=token, metrics=metrics)
+    return app
