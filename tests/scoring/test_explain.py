@@ -144,7 +144,7 @@ def test_the_parts_see_what_was_done(model: Model) -> None:
     matrix[500, 0] = 8.0
     ensemble, chosen = model.ensemble(), np.array([500])
     parts = ensemble.contributions(matrix, ensemble.score_learn(matrix), chosen)
-    assert [int(np.argmax(found[0])) for found in parts.values()] == [0, 0]
+    assert {part: int(np.argmax(found[0])) for part, found in parts.items()} == dict.fromkeys(model.parts, 0)
     first = explained(model, matrix[chosen], parts).reasons(0)[0]
     assert first.feature == "amplitude"
     assert all(share is not None and share > 0.2 for share in first.contributions.values())
