@@ -215,6 +215,7 @@ class Partition:
         chosen = np.flatnonzero(scores.score >= floor)
         why = self.explain(featured.matrix, scores, chosen)
         calibrated = self.model.probability
+        likely = None if calibrated is None else calibrated.apply(scores.raw[chosen, 0])
         rows = []
         for place, i in enumerate(chosen.tolist()):
             row, night = int(featured.rows[i]), int(nights[i])
@@ -224,7 +225,7 @@ class Partition:
                 "night": night_name(night),
                 "score": float(scores.score[i]),
                 "combined": float(scores.combined[i]),
-                **({} if calibrated is None else {"probability": float(calibrated.apply(scores.raw[i, :1])[0])}),
+                **({} if likely is None else {"probability": float(likely[place])}),
                 "raw": _by_part(self.ensemble.parts, scores.raw[i]),
                 "z": _by_part(self.ensemble.parts, scores.z[i]),
                 "severity": _severity(scores.alarms[i]),

@@ -166,10 +166,8 @@ class Ensemble:
         filled, missing = self.reference.fill(matrix)
         # A forest a band has its own rule for what is missing; where it has no score, that part is silent.
         seen = matrix if isinstance(self.forest, BandForests) else filled
-        frozen, traced = (
-            self.forest.anomaly(seen),
-            [one.score_learn_traced(filled) for one in self._learners().values()],
-        )
+        frozen = self.forest.anomaly(seen)
+        traced = [one.score_learn_traced(filled) for one in self._learners().values()]
         online = [scores for scores, _ in traced]
         heard = np.column_stack([evidence(self.forest, frozen), *online])
         combined, z = self.combiner.combine(heard, lead_of(self.forest))
