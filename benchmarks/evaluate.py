@@ -19,7 +19,6 @@ SKIM = str(Path(sys.executable).parent / "skim")
 EVALUATIONS = {
     "streams": [sys.executable, str(HERE / "evaluate_streams.py")],
     "calibration": [sys.executable, str(HERE / "evaluate_calibration.py")],
-    "calibration": [sys.executable, str(HERE / "evaluate_calibration.py")],
     "behaviour": [sys.executable, str(HERE / "evaluate_behaviour.py")],
     "observation": [sys.executable, str(HERE / "evaluate_observation.py")],
     "ztf": [SKIM, "evaluate", "ztf", *ALERTS, "--seeds", "8"],

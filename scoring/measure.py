@@ -198,16 +198,6 @@ class Reliability:
         low, high = bootstrap(shares, groups, resamples)
         return cls(np.bincount(bins, probability) / rows, shares(np.ones(len(labels))), low, high, rows)
 
-    @property
-    def expected_error(self) -> float:
-        """Expected calibration error: |predicted - observed|, averaged over rows."""
-        return float(np.sum(np.abs(self.predicted - self.observed) * self.rows) / self.rows.sum())
-
-
-def brier(labels: Bools, probability: Floats) -> float:
-    """Mean squared error of probabilities (Brier 1950); saying the base rate everywhere has p (1 - p)."""
-    return float(np.mean((probability - labels) ** 2))
-
 
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else float("nan")

@@ -167,16 +167,16 @@ def judged(name: str, probability: Floats, labels: Bools, seed: int) -> dict[str
     }
 
 
-def brier(probability: Floats, labels: Bools) -> float:
-    """Mean squared difference from what happened, 0 or 1 (Brier 1950); lower is better.
+def brier(probability: Floats, labels: Bools, weights: Floats | None = None) -> float:
+    """Mean squared difference from what happened, 0 or 1 (Brier 1950); lower is better. Rows count `weights` times.
 
     >>> brier(np.array([0.9, 0.2]), np.array([True, False]))
     0.025
     """
-    return round(float(np.square(probability - labels).mean()), 12)
+    return round(float(np.average(np.square(probability - labels), weights=weights)), 12)
 
 
-def expected_calibration_error(probability: Floats, labels: Bools) -> float:
+def expected_calibration_error(probability: Floats, labels: Bools, weights: Floats | None = None) -> float:
     """Mean over events of |their bin's mean probability - its share of anomalies|, in ten bins of equal mass.
 
     Bin edges are deciles of the probabilities (Nguyen & O'Connor 2015), and equal probabilities share a bin: so there
@@ -185,7 +185,7 @@ def expected_calibration_error(probability: Floats, labels: Bools) -> float:
     >>> expected_calibration_error(np.array([0.1] * 10 + [0.5] * 10), np.arange(20) >= 15)
     0.05
     """
-    return round(_ece(_bins(probability), probability, labels), 12)
+    return round(_ece(_bins(probability), probability, labels, weights), 12)
 
 
 def _bins(probability: Floats) -> NDArray[np.int64]:
@@ -193,8 +193,9 @@ def _bins(probability: Floats) -> NDArray[np.int64]:
     return np.asarray(np.searchsorted(edges, probability, side="right"), np.int64)
 
 
-def _ece(bins: NDArray[np.int64], probability: Floats, labels: Bools) -> float:
-    return float(np.abs(np.bincount(bins, probability - labels)).sum() / len(labels))
+def _ece(bins: NDArray[np.int64], probability: Floats, labels: Bools, weights: Floats | None = None) -> float:
+    counted = np.ones(len(labels)) if weights is None else weights
+    return float(np.abs(np.bincount(bins, counted * (probability - labels))).sum() / counted.sum())
 
 
 def _log_odds(scores: Floats) -> Floats:

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .held_out import Contender, Measured
-from .measure import FIGURES, Judge, Reliability, bootstrap, brier
+from .measure import FIGURES, Judge, Reliability, bootstrap
+from .probability import brier, expected_calibration_error
 from .study import OTHER_MODEL, Study
 from .svg import Series, plot
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 ROWS_OF_THRESHOLDS = 12
 TABLE_RESAMPLES = 200  # for each of twelve thresholds
@@ -115,7 +118,7 @@ def _measured(study: Study, measured: Measured) -> list[str]:
         return [*parts, "<p>There are no labels, so nothing is known about how many alarms are right.</p>"]
     judge = Judge(measured.labels, main.scores)
     return [
-        *_figures(main, measured),
+        *_figures(main, judge, measured),
         *_thresholds(main, judge, measured),
         *_curves(measured),
         *_calibration(measured),
@@ -124,23 +127,24 @@ def _measured(study: Study, measured: Measured) -> list[str]:
     ]
 
 
-def _figures(main: Contender, measured: Measured) -> list[str]:
+def _figures(main: Contender, judge: Judge, measured: Measured) -> list[str]:
     known = [
         (NAMES.get(name, name), _value(value), _interval(low, high))
         for name, value, low, high in zip(FIGURES, main.figures, main.low, main.high, strict=True)
         if name != "accuracy"
     ]
-    at = main.confusion
-    confusion = [
-        ("anomaly", f"{at.true_positives:.0f}", f"{at.false_negatives:.0f}"),
-        ("ordinary", f"{at.false_positives:.0f}", f"{at.true_negatives:.0f}"),
-    ]
+    low, high = bootstrap(lambda weights: np.array(judge.confusion(main.threshold, weights)), measured.groups)
+    hits, false_alarms, missed, right = (
+        f"{count:.0f} <small>{least:.0f} to {most:.0f}</small>"
+        for count, least, most in zip(main.confusion, low, high, strict=True)
+    )
+    confusion = [("anomaly", hits, missed), ("ordinary", false_alarms, right)]
     decided = measured.decides_on.replace("_", " ")
     return [
         f"<h2>{escape(main.name)}</h2><p>It decides on its {decided}: an anomaly is what lies above "
         f"{main.threshold:.6g} ({escape(main.chosen)}).</p>",
         _table(("", "test", "95 % interval"), known),
-        _table(("", "called anomaly", "called ordinary"), confusion),
+        _table(("", "called anomaly", "called ordinary"), confusion, safe=True),
     ]
 
 
@@ -186,28 +190,40 @@ def _calibration(measured: Measured) -> list[str]:
     """Of probabilities where the model has them, else of votes; an isolation forest's percentile is neither."""
     if measured.labels is None:
         return []
-    series, rows = [], []
+    labels, groups = measured.labels, measured.groups
     kinds: list[tuple[str, Floats | None]] = [
         ("calibrated probability", measured.probability),
         ("share of votes", measured.votes),
         ("score (a percentile)", measured.score if measured.votes is None else None),
     ]
+    series, rows = [], []
     for name, values in kinds:
         if values is None:
             continue
-        curve = Reliability.of(measured.labels, np.clip(values, 0, 1), measured.groups)
+        curve = Reliability.of(labels, np.clip(values, 0, 1), groups)
         series.append(Series(name, curve.predicted, curve.observed, "dots", curve.low, curve.high))
-        error = (brier(measured.labels, values), curve.expected_error)
-        rows.append((name, *(("–", "–") if "percentile" in name else map(_value, error))))
-    base = float(measured.labels.mean())
-    rows.append(("the base rate, everywhere", _value(base * (1 - base)), _value(0.0)))
+        rows.append((name, *(("–", "–") if "percentile" in name else _errors(values, labels, groups))))
+    rows.append(("the base rate, everywhere", *_errors(np.full(len(labels), labels.mean()), labels, groups)))
     note = {
         True: "A share of votes is no probability unless its dots lie on the diagonal.",
         False: "A score is a percentile, not a probability: its dots need not lie on the diagonal.",
     }[measured.votes is not None]
     drawn = plot("calibration", "said", "share of anomalies", series, diagonal=True)
     head = ("", "Brier score", "expected calibration error")
-    return ["<h2>Calibration</h2>", f"<p>{note}</p><figure>{drawn}</figure>", _table(head, rows)]
+    return ["<h2>Calibration</h2>", f"<p>{note}</p><figure>{drawn}</figure>", _table(head, rows, safe=True)]
+
+
+def _errors(probability: Floats, labels: Bools, groups: Ints) -> tuple[str, str]:
+    """Brier score and expected calibration error, each with its interval, as HTML."""
+
+    def both(weights: Floats) -> Floats:
+        errors = (brier, expected_calibration_error)
+        return np.array([error(probability, labels, weights) for error in errors])
+
+    low, high = bootstrap(both, groups)
+    found = both(np.ones(len(labels)))
+    said = (f"{_value(f)} <small>{_interval(a, b)}</small>" for f, a, b in zip(found, low, high, strict=True))
+    return next(said), next(said)
 
 
 def _comparison(measured: Measured) -> list[str]:

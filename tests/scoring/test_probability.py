@@ -154,6 +154,10 @@ def test_brier_and_calibration_error_are_what_they_are_called() -> None:
     expected = sum(abs(votes[part].mean() - labels[part].mean()) * len(part) for part in np.array_split(order, 10))
     assert expected_calibration_error(votes, labels) == pytest.approx(expected / 5_000, rel=1e-6)
     assert expected_calibration_error(np.full(4, 0.5), np.array([True, False, True, False])) == 0
+    weights = np.random.default_rng(6).integers(0, 3, 5_000).astype(np.float64)
+    assert brier(votes, labels, weights) == pytest.approx(brier_score_loss(labels, votes, sample_weight=weights))
+    both = np.array([0.2, 0.2, 0.8, 0.8]), np.array([True, False, True, True])
+    assert expected_calibration_error(*both, np.array([0.0, 3, 1, 1])) == pytest.approx((3 * 0.2 + 2 * 0.2) / 5)
     figures = judged("votes", votes, labels, seed=1)
     low, high = figures["votes_brier_interval"]
     assert low < figures["votes_brier"] < high < 1.2 * low

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
@@ -88,6 +89,9 @@ def test_the_page_holds_all_and_loads_and_runs_nothing() -> None:
     for word in (*wanted, "Calibration", "Brier score", "called anomaly", *BASELINES, FOREST, DETECTOR):
         assert word in page.text, word
     assert "overridden" not in page.text
+    counted, error = r"\d+ <small>\d+ to \d+</small>", r"0\.\d{4} <small>0\.\d{3} to 0\.\d{3}</small>"
+    for row in (rf"anomaly</td><td>{counted}</td><td>{counted}", rf"share of votes</td><td>{error}</td><td>{error}"):
+        assert re.search(row, report_html(done())), row
 
 
 def test_figures_are_of_the_test_rows() -> None:
