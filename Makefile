@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly chaos lint types dev models evaluate evaluate-streams evaluate-behaviour evaluate-observation evaluate-ztf bench-scoring bench-ensemble bench-decode bench-bombs bench-models bench-explain fuzz kafka kafka-down dist clean
+.PHONY: help demo test nightly chaos lint types dev models evaluate evaluate-streams evaluate-behaviour evaluate-observation evaluate-ztf bench-scoring bench-ensemble bench-decode bench-bombs bench-models bench-explain bench-serve fuzz kafka kafka-down dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ bench-bombs: dev ## How fast hostile messages are refused
 
 bench-models: dev ## How fast damaged and forged model files are refused, and in how much memory
 	$(BIN)/python benchmarks/models.py
+
+bench-serve: dev ## How fast the API answers on 90 nights, and whether a worker notices 200 slow connections
+	$(BIN)/python benchmarks/serve.py
 
 bench-explain: dev ## How often reasons name what was done to an event, and what they cost
 	$(BIN)/python benchmarks/explain.py
