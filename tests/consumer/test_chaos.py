@@ -232,12 +232,15 @@ def _gone(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
     return server.start
 
 
+BALLAST = 800
+
+
 def _loading(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
     with server.client() as client:
-        client.mset({f"ballast:{i}": "x" for i in range(400)})
+        client.mset({f"ballast:{i}": "x" for i in range(BALLAST)})
     server.snapshot()
     server.kill()
-    # It takes two seconds and more to load (5,000 µs a key), and answers LOADING meanwhile.
+    # It takes four seconds to load (5,000 µs a key) and answers LOADING meanwhile; a worker waits two at most.
     delays = {"key_load_delay": "5000", "loading_process_events_interval_bytes": "1024"}
     server.config |= delays
 
@@ -246,7 +249,7 @@ def _loading(server: RedisServer, proxy: FaultProxy) -> Callable[[], None]:
         for name in delays:
             del server.config[name]
         with server.client() as client:
-            client.delete(*(f"ballast:{i}" for i in range(400)))
+            client.delete(*(f"ballast:{i}" for i in range(BALLAST)))
 
     return mend
 
