@@ -84,7 +84,7 @@ class Gate:
                 scope, receive, sent
             )
         finally:
-            path = getattr(scope.get("route"), "path", "other")
+            path = getattr(scope.get("route"), "path_format", "other")
             self.metrics.answered(path, scope["method"], status, perf_counter() - begun)
 
     def _let_in(self, scope: Scope) -> None:

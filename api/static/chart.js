@@ -58,6 +58,11 @@ export function chart({ name, height, axes, scales, draw, read }, data) {
   };
 }
 
+/** The range of the time axis: all of it with a margin, unless a part is zoomed into. */
+export function span(first, last, margin) {
+  return (u, low, high) => (first === last || (low === first && high === last) ? [first - margin, last + margin] : [low, high]);
+}
+
 /** Draws in the chart's coordinates. */
 function brush(u) {
   const ratio = uPlot.pxRatio;

@@ -3,14 +3,16 @@
 import { headers } from "./api.js";
 import { el } from "./dom.js";
 
+const NAME = "skimstream.csv"; // as the API calls it
+
 /** A link that downloads a URL of the API. */
-export function keep(url, name) {
-  const link = el("a", { class: "download", href: url, download: name }, "Download CSV");
+export function keep(url) {
+  const link = el("a", { class: "download", href: url, download: NAME }, "Download CSV");
   link.addEventListener("click", async (event) => {
     if (!Object.keys(headers()).length) return;
     event.preventDefault();
     const response = await fetch(url, { headers: headers() });
-    if (response.ok) save(await response.blob(), name);
+    if (response.ok) save(await response.blob(), NAME);
   });
   return link;
 }

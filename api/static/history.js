@@ -1,6 +1,6 @@
 // An object's scores over time: its notable events and the best of each night. The event timeline of a user, too.
 
-import { axis, chart, colour } from "./chart.js";
+import { axis, chart, colour, span } from "./chart.js";
 import { el } from "./dom.js";
 import { mjdOfJd, oneIn, score, seconds, secondsOfMjd, tail, utc } from "./format.js";
 import { legend } from "./marks.js";
@@ -55,7 +55,7 @@ function settings(title, all) {
     name: `${title}: ${all.length} events from ${utc(first)} to ${utc(last)} UTC, the highest score ${score(highest.score)} at ${utc(highest.time)}.`,
     height: 200,
     scales: {
-      x: { time: false, range: (u, low, high) => (low === first && high === last ? [low - margin, high + margin] : [low, high]) },
+      x: { time: false, range: span(first, last, margin) },
       y: { range: [0, top + 0.3] },
     },
     axes: [

@@ -1,6 +1,6 @@
 // The light curve: magnitudes, bright upwards, with error bars and upper limits; time in MJD below and UTC above.
 
-import { axis, chart, colour } from "./chart.js";
+import { axis, chart, colour, span } from "./chart.js";
 import { described, points } from "./curve.js";
 import { el } from "./dom.js";
 import { csv, keepText } from "./download.js";
@@ -41,7 +41,7 @@ function settings(all) {
     name: `Light curve. ${described(all)}`,
     height: 320,
     scales: {
-      x: { time: false, range: (u, low, high) => (low === first && high === last ? [low - margin, high + margin] : [low, high]) },
+      x: { time: false, range: span(first, last, margin) },
       y: { dir: -1, range: [Math.min(...reach) - FAINT, Math.max(...reach) + FAINT] },
     },
     axes: [

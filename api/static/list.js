@@ -22,7 +22,7 @@ export function list(where, on) {
   const empty = el("p", { class: "empty", hidden: true });
   const title = el("h1", {}, `The most anomalous of ${where.stream}`);
   const asked = { stream: where.stream, night: where.night, order: "score" };
-  const csv = keep(url("anomaly", { ...asked, n: 1000, "output-format": "csv" }), `${where.stream}-${where.night}.csv`);
+  const csv = keep(url("anomaly", { ...asked, n: 1000, "output-format": "csv" }));
   const root = el("section", { class: "night", "aria-busy": "true" },
     el("div", { class: "heading" }, title, el("p", { class: "about" }, where.night), csv),
     table, empty);

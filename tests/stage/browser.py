@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ def chromium() -> Iterator["Browser"]:
 
 
 class Visit:
-    """A page in a browser, and its faults: dialogs, scripts' errors, broken policies, requests to anybody else."""
+    """A page in a browser, and its faults: dialogs, scripts' errors, broken policies, requests to anybody else.
+
+    As a context it closes the page, and fails if there was any fault.
+    """
 
     def __init__(self, browser: "Browser", address: str, width: int = 1280, height: int = 860, **options: Any) -> None:
         self.address = address
@@ -54,6 +57,13 @@ class Visit:
     def _asked(self, request: Any) -> None:
         if urlsplit(request.url).scheme in ("http", "https") and not request.url.startswith(self.address):
             self.faults.append(f"request: {request.url}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.page.close()
+        assert kind or self.faults == []
 
     def go(self, path: str = "/") -> "Page":
         """Open a path."""
