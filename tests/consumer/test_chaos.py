@@ -47,7 +47,7 @@ def play(kafka: Kafka, server: RedisServer, tmp_path: Path) -> Iterator[Callable
 
 
 @pytest.mark.parametrize(
-    ("kills", "events"), [(25, 10_000), pytest.param(200, 200_000, marks=pytest.mark.chaos)], ids=["25", "200"]
+    ("kills", "events"), [(12, 5_000), pytest.param(200, 200_000, marks=pytest.mark.chaos)], ids=["12", "200"]
 )
 def test_kill_9_at_random_moments_changes_nothing(
     kills: int, events: int, play: Callable[..., Play], figures: dict[str, Any]

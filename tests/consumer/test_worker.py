@@ -83,7 +83,14 @@ def sessions(n: int, seed: int = 3) -> list[bytes | None]:
 MODELS: dict[str, Model] = {name: load_model(name, None) for name in ("ztf", "behaviour")}
 
 
-@pytest.mark.parametrize(("stream", "make", "n"), [("ztf", alerts, 600), ("behaviour", sessions, 3_000)])
+@pytest.mark.parametrize(
+    ("stream", "make", "n"),
+    [
+        ("ztf", alerts, 300),
+        ("behaviour", sessions, 1_500),  # more than a window of the half-space trees, and a refit of the sliding forest
+        pytest.param("behaviour", sessions, 6_000, marks=pytest.mark.nightly),
+    ],
+)
 def test_batch_sizes_change_no_bit_of_scores_or_board(stream: str, make: Any, n: int, store: redis.Redis) -> None:
     messages = make(n)
     messages[n // 2] = b"rubbish"
