@@ -43,6 +43,13 @@ export function utc(time, digits = 19) {
 export const mjdOfJd = (jd) => jd - MJD_OF_JD;
 export const secondsOfMjd = (mjd) => (mjd - MJD_OF_1970) * DAY;
 
+/** When a record's event was, in seconds since 1970: by its own time, else by its night's name. */
+export function timeOf({ candidate, night }) {
+  const { jd, transaction_date: date } = candidate ?? {};
+  if (typeof jd === "number") return secondsOfMjd(mjdOfJd(jd));
+  return seconds(typeof date === "string" ? date : night ?? "");
+}
+
 /** "12 minutes". */
 export function duration(time) {
   const steps = [["day", DAY], ["hour", 3600], ["minute", 60], ["second", 1]];

@@ -2,7 +2,7 @@
 
 import { axis, chart, colour, span } from "./chart.js";
 import { el } from "./dom.js";
-import { mjdOfJd, oneIn, score, seconds, secondsOfMjd, tail, utc } from "./format.js";
+import { oneIn, score, seconds, tail, timeOf, utc } from "./format.js";
 import { legend } from "./marks.js";
 import { table } from "./table.js";
 
@@ -25,7 +25,7 @@ export function merged(events, best) {
 }
 
 /** The section. `title`: what these events are to this stream. */
-export function history(title, all) {
+export function scores(title, all) {
   if (!all.length) return null;
   const drawn = chart(settings(title, all), [all.map((one) => one.time), all.map((one) => tail(one.score))]);
   const used = Object.keys(LOOKS).filter((one) => all.some((event) => event.severity === one));
@@ -38,12 +38,6 @@ export function history(title, all) {
       table(`${all.length === 1 ? "The event" : `The ${all.length} events`} as a table`, ["Time (UTC)", "Score", "Severity", "Event", ...fields], rows)),
     end: drawn.end,
   };
-}
-
-function timeOf(event) {
-  const { jd, transaction_date: date } = event.candidate ?? {};
-  if (typeof jd === "number") return secondsOfMjd(mjdOfJd(jd));
-  return seconds(typeof date === "string" ? date : event.night);
 }
 
 function settings(title, all) {

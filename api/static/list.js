@@ -5,6 +5,8 @@ import { el, put } from "./dom.js";
 import { keep } from "./download.js";
 import { score } from "./format.js";
 import { row } from "./row.js";
+import { dayline, sparkline } from "./sparkline.js";
+import { timelines } from "./timelines.js";
 
 const ROWS = 50;
 const PAUSE_SECONDS = 2;
@@ -12,6 +14,8 @@ const MARKED_SECONDS = 2.5;
 const COLUMNS = [
   "i:objectId", "d:rank", "d:score", "d:severity", "d:z", "d:reasons", "d:time", "d:event", "d:night", "d:lightcurve",
 ].join(",");
+const CURVES = { title: "Light curve", draw: (data) => sparkline(data["d:lightcurve"]) };
+const EVENTS = { title: "Through the day", draw: (data) => dayline(data.events, data["d:night"]) };
 
 /** The list of a stream and night. `on.told(text)`: for screen readers; `on.failed(error)`, `on.fine()`. */
 export function list(where, on) {
@@ -27,6 +31,7 @@ export function list(where, on) {
     el("div", { class: "heading" }, title, el("p", { class: "about" }, where.night), csv),
     table, empty);
   const rows = new Map();
+  const known = timelines(where.stream, (object) => rows.get(object)?.again());
   let timer = 0;
   let reading = false;
   let again = false;
@@ -50,16 +55,17 @@ export function list(where, on) {
     if (again && !ended) changed();
   }
 
-  /** Something on the board is new: read soon. */
-  function changed() {
+  /** Something on the board is new, of this night as far as one knows: read soon. */
+  function changed(row = null) {
+    if (row && row.night !== where.night) return;
     again = false;
     if (!timer && !ended) timer = setTimeout(refresh, PAUSE_SECONDS * 1000);
   }
 
   function show(found) {
     const parts = [...new Set(found.flatMap((one) => Object.keys(one["d:z"] ?? {})))];
-    const curves = found.some((one) => one["d:lightcurve"]);
-    header(head, parts, curves);
+    const image = found.some((one) => one["d:lightcurve"]) ? CURVES : EVENTS;
+    header(head, parts, image.title);
     const focused = [...rows.values()].find((one) => one.link === document.activeElement);
     const place = focused ? [...body.children].indexOf(focused.line) : -1;
     const before = new Set(rows.keys());
@@ -70,8 +76,8 @@ export function list(where, on) {
       if (fresh) rows.set(object, row(object));
       const one = rows.get(object);
       before.delete(object);
-      const { "d:rank": rank, ...rest } = data;
-      const differs = one.update({ ...rest, "d:rank": rank, stream: where.stream }, parts, curves);
+      one.again = () => one.update({ ...data, stream: where.stream, events: known.of(object) }, parts, image.draw);
+      const differs = one.again();
       const signature = `${data["d:event"]} ${data["d:score"]}`;
       if (shown && (fresh || (differs && one.signature !== signature))) news += marked(one.line);
       one.signature = signature;
@@ -85,6 +91,7 @@ export function list(where, on) {
       const there = focused.line.isConnected ? focused.line : body.children[Math.min(place, body.children.length - 1)];
       there?.querySelector("a")?.focus({ preventScroll: true });
     }
+    if (image === EVENTS) known.want(found.map((one) => [one["i:objectId"], one["d:event"]]));
     table.hidden = csv.hidden = !found.length;
     empty.hidden = found.length > 0;
     put(empty, `Nothing is on the board of ${where.stream} for this night yet. Rows appear here as soon as a worker has scored events that are worth a place.`);
@@ -106,14 +113,15 @@ export function list(where, on) {
     focus: (object) => (rows.get(object)?.link ?? title).focus(),
     end() {
       ended = true;
+      known.end();
       clearTimeout(timer);
     },
   };
 }
 
-function header(line, parts, curves) {
+function header(line, parts, last) {
   const names = [["rank", "Rank"], ["name", "Object"], ["score", "Score"], ...parts.map((one) => ["part", one]),
-    ["why", "Why"], ["when", "When (UTC)"], ...(curves ? [["curve", "Light curve"]] : [])];
+    ["why", "Why"], ["when", "When (UTC)"], ["curve", last]];
   const now = names.map(String).join();
   if (line.dataset.names === now) return;
   line.dataset.names = now;

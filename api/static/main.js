@@ -32,7 +32,7 @@ async function look() {
     lost = 0;
     judge();
     show();
-    if (!followed.open) view?.changed(null); // nobody tells us of changes, so look for ourselves
+    if (!followed.open && !document.hidden) view?.changed(null); // nobody tells us of changes, so look for ourselves
   } catch (error) {
     failed(error);
   }

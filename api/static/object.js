@@ -4,8 +4,8 @@ import { ask, text } from "./api.js";
 import { href } from "./address.js";
 import { el, put } from "./dom.js";
 import { features } from "./features.js";
-import { mjdOfJd, number, oneIn, score, seconds, secondsOfMjd, utc } from "./format.js";
-import { history, merged } from "./history.js";
+import { mjdOfJd, number, oneIn, score, timeOf, utc } from "./format.js";
+import { merged, scores } from "./history.js";
 import { lightcurve } from "./lightcurve.js";
 import { record } from "./record.js";
 import { sky } from "./sky.js";
@@ -51,7 +51,7 @@ export function object(where, on) {
     drawn = [
       lightcurve(where.object, details.lightcurve),
       features(details),
-      history(isUser ? "Event timeline" : "Score history", events),
+      scores(isUser ? "Event timeline" : "Score history", events),
     ].filter(Boolean);
     put(content, facts(where, details), drawn.map((one) => one.root), record(json));
     for (const one of content.querySelectorAll("summary")) one.parentElement.open = open.has(one.textContent);
@@ -76,7 +76,7 @@ export function object(where, on) {
 /** What there is to know in words: score, parts, place, the record's own fields. */
 function facts(where, details) {
   const { candidate = {}, z = {}, raw = {} } = details;
-  const time = typeof candidate.jd === "number" ? secondsOfMjd(mjdOfJd(candidate.jd)) : seconds(String(candidate.transaction_date ?? ""));
+  const time = timeOf({ candidate });
   const parts = Object.keys(z).map((name) => [name, z[name] === null ? "silent" : `${number(z[name])} σ (raw ${number(raw[name])})`]);
   const fields = Object.entries(candidate).filter(([name, value]) => value !== null && !["ra", "dec", "jd", "transaction_date"].includes(name));
   const mjd = typeof candidate.jd === "number" ? ["MJD", mjdOfJd(candidate.jd).toFixed(5)] : null;

@@ -3,11 +3,10 @@
 import { href } from "./address.js";
 import { el, put, say } from "./dom.js";
 import { oneIn, score, seconds, tail, utc } from "./format.js";
-import { sparkline } from "./sparkline.js";
 
 const FULL = 5; // 1 in 100,000 fills the bar
 
-/** A row for an object; `update(data, parts, curves)` fills it and tells whether anything is new. */
+/** A row for an object; `update(data, parts, draw)` fills it and tells whether anything is new. */
 export function row(object) {
   const link = el("a", { class: "object" }, object);
   const tag = el("span", { class: "tag", hidden: true });
@@ -23,8 +22,8 @@ export function row(object) {
   const line = el("tr", { role: "row" });
   let known = "";
 
-  function update(data, parts, curves) {
-    const now = JSON.stringify([data, parts, curves]);
+  function update(data, parts, draw) {
+    const now = JSON.stringify([data, parts]);
     if (now === known) return false;
     const first = known === "";
     known = now;
@@ -37,8 +36,8 @@ export function row(object) {
     cells.parts = parts.map((name) => part(name, data["d:z"]?.[name]));
     put(cells.why, reasons(data["d:reasons"]));
     put(cells.when, when(data["d:time"]));
-    if (curves) put(cells.curve, sparkline(data["d:lightcurve"]) ?? "–");
-    put(line, cells.rank, cells.object, cells.score, cells.parts, cells.why, cells.when, curves ? cells.curve : null);
+    put(cells.curve, draw(data) ?? "–");
+    put(line, cells.rank, cells.object, cells.score, cells.parts, cells.why, cells.when, cells.curve);
     return !first;
   }
 

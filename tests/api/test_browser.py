@@ -61,6 +61,7 @@ def test_list_object_and_back(browser: "Browser", client: httpx.Client) -> None:
         assert page.locator("h1").inner_text() == names[1]
         assert f"object={names[1]}" in page.url
         page.wait_for_selector(".plot canvas")
+        assert visit.drawn("section:has(h2:text('Light curve'))", "--band-r") > 50
         assert page.locator(".features tbody tr").count() > 10
         assert page.evaluate("document.activeElement.tagName") == "H1"
         page.keyboard.press("Escape")
