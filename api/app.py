@@ -16,6 +16,7 @@ from .limits import Buckets
 from .metrics import Metrics
 from .problems import install
 from .score import Models, score
+from .site import site
 from .tables import tables
 from .timeline import timeline
 
@@ -50,6 +51,7 @@ def create_app(
     ):
         app.include_router(router)
     app.include_router(guide(app))
+    app.include_router(site())
     install(app)
     app.add_middleware(Gate, limits=limits, buckets=Buckets(limits.rate, clock), token=token, metrics=metrics)
     return app

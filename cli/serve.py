@@ -1,4 +1,4 @@
-"""`skim serve`: the HTTP API of the board."""
+"""`skim serve`: the page of the board, and its HTTP API."""
 
 import ipaddress
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def serve(
     per_second: Annotated[float, typer.Option(min=0.01, help="Requests a second and client, after a burst.")] = 20.0,
     burst: Annotated[int, typer.Option(min=1, help="Requests that a client may make at once.")] = 100,
 ) -> None:
-    """Serve the board over HTTP: tables as Fink's API has them, reasons, and scores for single events.
+    """Serve the board over HTTP: a live page, tables as Fink's API has them, reasons, and scores for single events.
 
     It is a process of its own that only reads: workers don't notice it, and any number may run. It listens on loopback,
     without a token; open it to others with --host 0.0.0.0 and a token, behind a proxy that speaks TLS.
@@ -48,6 +48,7 @@ def serve(
 
     \b
     skim serve &
+    http://127.0.0.1:8000                                                  the page: tonight's list, as it changes
     curl 'http://127.0.0.1:8000/api/v1/anomaly?n=10'                        tonight's ten, as Fink's API gives them
     curl 'http://127.0.0.1:8000/api/v1/anomaly?order=score&night=2026-11-21&output-format=csv'
     curl 'http://127.0.0.1:8000/api/v1/objects?objectId=ZTF26aaaaaaa'       every night that kept it
@@ -84,7 +85,8 @@ def serve(
     )
     listening = listen(host, port)
     name = f"[{host}]" if ":" in host else host
-    typer.echo(f"skim: http://{name}:{listening.getsockname()[1]}/docs; Ctrl-C to stop", err=True)
+    address = f"http://{name}:{listening.getsockname()[1]}"
+    typer.echo(f"skim: the page is {address}, the API {address}/docs; Ctrl-C to stop", err=True)
     with suppress(KeyboardInterrupt):  # uvicorn finishes what it has in hand, then raises it again
         uvicorn.Server(options).run([listening])
 

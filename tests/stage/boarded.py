@@ -49,7 +49,10 @@ def client_of(
 ) -> Iterator[httpx.Client]:
     """A client of a real server in a thread, over this board, with the shipped models."""
     app = create_app(store, model_of, token, limits, clock)
-    server, listening = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off")), listen("127.0.0.1", 0)
+    server, listening = (
+        uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)),
+        listen("127.0.0.1", 0),
+    )
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
