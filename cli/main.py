@@ -67,7 +67,7 @@ def main() -> None:
         sys.exit(KILLED_BY + signal.SIGINT)
     except SkimError as error:
         typer.echo(f"skim: {error}", err=True)
-        sys.exit(2 if type(error).__name__ == "ConfigError" else 1)
+        sys.exit(2 if type(error).__name__ in ("ConfigError", "DefinitionError") else 1)
 
 
 if __name__ == "__main__":

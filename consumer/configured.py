@@ -24,7 +24,11 @@ def configured_stream(settings: Settings) -> Stream:
         from .streams.observation import Observation
 
         return Observation(settings.observation.products)
-    return stream_of(settings.stream)
+    if settings.definition is not None:
+        from .streams.own import Own
+
+        return Own(settings.definition, state.capacity, state.lifetime)
+    return stream_of(settings.stream, settings.own)
 
 
 def decoder_of(
