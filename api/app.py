@@ -1,12 +1,13 @@
 """The app: all routes, behind the gate. It reads the board and writes nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from time import monotonic
 
 import redis
 from fastapi import FastAPI
 
+from ..consumer.streams.own import Own
 from .about import about
 from .gate import Gate, Limits
 from .guide import guide
@@ -24,10 +25,11 @@ def create_app(
     token: str | None = None,
     limits: Limits | None = None,
     clock: Callable[[], float] = monotonic,
+    own: Mapping[str, Own] | None = None,
 ) -> FastAPI:
     """The app. `store` is the board's Redis, shared by all requests; without `token` nobody needs one.
 
-    `clock` gives seconds and is what the limits on rate go by.
+    `clock` gives seconds and is what the limits on rate go by. `own`: streams of one's own, to score events of.
     """
     limits = limits or Limits()
     metrics = Metrics()
@@ -38,7 +40,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for router in (tables(store), about(store), score(models), health(store, metrics)):
+    for router in (tables(store), about(store), score(models, own or {}), health(store, metrics)):
         app.include_router(router)
     app.include_router(guide(app))
     install(app)

@@ -12,6 +12,7 @@ from .demo import demo
 from .dlq import dlq
 from .evaluate import evaluate
 from .explain import explain
+from .init import init
 from .models import models
 from .replay import replay
 from .run import run
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (demo, run, replay, simulate, train, evaluate, top, explain, serve, warmup):
+for verb in (demo, init, run, replay, simulate, train, evaluate, top, explain, serve, warmup):
     app.command()(verb)
 app.add_typer(dlq, name="dlq")
 app.add_typer(models, name="models")

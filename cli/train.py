@@ -21,7 +21,8 @@ def train(
     stream: Annotated[str, typer.Argument(help="ztf, behaviour, observation, or one that --config defines.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the bundle.")],
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Avro or CSV files, folders and tars of Avro; or none, with --topic.")
+        list[Path] | None,
+        typer.Argument(help="Avro, CSV or JSON-lines files, folders and tars of Avro; or none, with --topic."),
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Learn from this Kafka topic instead of files.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,

@@ -36,6 +36,11 @@ def decoder_of(
 ) -> Decoder:
     """The decoder of the topic's framing; it reads `wanted`, or all that the stream wants."""
     framing = settings.framing or stream.framing
+    pinned = stream.schema() if framing == "plain" else None
+    return make(wanted or stream.wanted, framing, pinned, registry_of(settings))
+
+
+def registry_of(settings: Settings) -> Registry | None:
+    """Where schema ids are looked up, if anywhere."""
     where = settings.registry
-    registry = Registry(where.url, where.folder, where.cache, patient=True) if where.url or where.folder else None
-    return make(wanted or stream.wanted, framing, stream.schema() if framing == "plain" else None, registry)
+    return Registry(where.url, where.folder, where.cache, patient=True) if where.url or where.folder else None

@@ -11,13 +11,17 @@ from .streams.toml_lines import Place, line_of, lines_of
 
 def definitions_of(file: Path) -> dict[str, Definition]:
     """The tables `[stream.NAME]` of a file. Raises `DefinitionError` with every problem, `ValueError` if not TOML."""
-    text = file.read_text()
+    return definitions_in(file.read_text(), file.parent, file)
+
+
+def definitions_in(text: str, folder: Path, file: Path | None = None) -> dict[str, Definition]:
+    """The same of a file's text, whose relative paths are from `folder`."""
     tables = tomllib.loads(text).get("stream")
     if not isinstance(tables, dict):  # the name of one, or none at all
         return {}
     found, problems, lines = {}, [], lines_of(text)
     for name, table in tables.items():
-        definition, wrong = define(name, table, file.parent)
+        definition, wrong = define(name, table, folder)
         places = sorted(
             ((("stream", name, *([key] if key else [])), said) for key, said in wrong),
             key=lambda one: line_of(lines, one[0]) or 0,

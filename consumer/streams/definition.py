@@ -120,7 +120,7 @@ def define(name: str, table: Any, folder: Path) -> tuple[Definition | None, list
     """The definition, or all that is wrong with it."""
     if not isinstance(table, Mapping):
         return None, [("", f"is a {type(table).__name__}, expected a table: [stream.{name}]")]
-    table, problems = dict(table), _unfit_name(name)
+    table, problems = dict(table), unfit_name(name)
     for path in ("schema", "model"):
         if isinstance(table.get(path), str):
             table[path] = folder / table[path]
@@ -204,7 +204,8 @@ def _said(error: Mapping[str, Any]) -> str:
     return f"{str(error['msg'])[0].lower()}{str(error['msg'])[1:]}; it is {str(given)[:60]!r}"
 
 
-def _unfit_name(name: str) -> list[Problem]:
+def unfit_name(name: str) -> list[Problem]:
+    """What is wrong with a stream's name, if anything."""
     from .registry import NAMES
 
     if name in NAMES:

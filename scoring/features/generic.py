@@ -90,7 +90,7 @@ class Plan:
                     made.append(("sum", f"{entity}: sum of {name} over {span}", unit))
                 made.append(("z", f"{entity}: z-score of {name}", "standard deviation"))
                 made.append(("ratio", f"{entity}: {name} over its mean", "1"))
-        return (*made, *(("new", f"{self.entities[0]}: new {name}", "0 or 1") for name in self.novelties))
+        return (*made, *(("new", f"{self.entities[0]}: {name} is new", "0 or 1") for name in self.novelties))
 
     @cached_property
     def chosen(self) -> tuple[int, ...]:

@@ -104,7 +104,7 @@ class Reference:
                     **categories,
                     **{name: one for name, one in zip(PLAN.entities[1:], ids[1:], strict=True) if one},
                 }
-                features |= {f"{kind}: new {name}": new(own.recent[name], value) for name, value in seen.items()}
+                features |= {f"{kind}: {name} is new": new(own.recent[name], value) for name, value in seen.items()}
         return features
 
     def touch(self, kind: str, key: int) -> Entity:
@@ -317,10 +317,17 @@ def test_a_mean_fades_with_its_half_life() -> None:
 def test_what_is_new_to_a_key_is_new_once() -> None:
     categories = np.array([[1, 1], [2, 1], [1, 1], [3, 1], [4, 1], [2, 0]], np.uint64)
     matrix = GenericFeatures(PLAN).compute(np.ones((6, 2), np.uint64), np.full(6, NOON), np.zeros((6, 2)), categories)
-    assert column(matrix, "card: new channel").tolist() == [0, 1, 0, 1, 1, 1]  # three are remembered: 2 was forgotten
-    assert column(matrix, "card: new country")[:5].tolist() == [0, 0, 0, 0, 0]
-    assert np.isnan(column(matrix, "card: new country")[5])
-    assert column(matrix, "card: new shop").tolist() == [0] * 6
+    assert column(matrix, "card: channel is new").tolist() == [
+        0,
+        1,
+        0,
+        1,
+        1,
+        1,
+    ]  # 2 was forgotten
+    assert column(matrix, "card: country is new")[:5].tolist() == [0, 0, 0, 0, 0]
+    assert np.isnan(column(matrix, "card: country is new")[5])
+    assert column(matrix, "card: shop is new").tolist() == [0] * 6
 
 
 def test_equal_names_of_two_entities_are_two_entities() -> None:
