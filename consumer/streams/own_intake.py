@@ -20,6 +20,8 @@ def take_in(stream: Own, places: Sequence[str], events: Sequence[Event]) -> Inta
             one = gather([event], stream.wanted)
         except DecodeError as error:
             raise EventRefused(error.detail, place=place) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise EventRefused("holds a text that is no Unicode, or a number that is too large", place=place) from error
         if faults := stream.check(one):
             raise EventRefused(faults[0][1].detail, place=place)
         if not stream.passing(one).all():
