@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly chaos lint types dev models evaluate evaluate-streams evaluate-behaviour evaluate-observation evaluate-ztf bench-scoring bench-ensemble bench-decode bench-bombs bench-models bench-explain fuzz kafka kafka-down dist clean
+.PHONY: help demo test nightly chaos lint types dev models evaluate evaluate-streams evaluate-behaviour evaluate-observation evaluate-ztf evaluate-fdh bench-scoring bench-ensemble bench-decode bench-bombs bench-models bench-explain fuzz kafka kafka-down dist clean
 
 help: ## Show what make can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ evaluate-observation: dev ## How well false observation records are found, by tw
 
 evaluate-behaviour: dev ## How well odd web sessions are found, on fresh seeds, beside published figures
 	$(BIN)/python benchmarks/evaluate_behaviour.py
+
+evaluate-fdh: dev ## Card frauds by a stream that TOML alone defines, by a published protocol; needs ../shared
+	$(BIN)/python benchmarks/evaluate_fdh.py
 
 evaluate-ztf: dev ## Which injected light curves reach a night's top 10; real cadences if ../shared is there
 	$(BIN)/skim evaluate ztf $(wildcard ../shared/data/ztf/*.tar.gz ../shared/data/fink/ocf/*.avro) --seeds 8

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -14,11 +14,11 @@ from ...schemas.decode import Choice
 from ...schemas.errors import SkimError
 from ...scoring.features.generic import GROUPS, Plan
 
-Group = Literal["value", "rarity", "hour", "weekday", "since", "count", "mean", "sum", "z", "ratio", "new"]
+Group = Literal["value", "rarity", "hour", "weekday", "since", "count", "mean", "sum", "z", "ratio", "risk", "new"]
 # Without labels nothing says which feature matters, and those about the key hide those about the event: on made-up
 # payments of which one in a hundred is 8 or 30 times too large, an isolation forest has an average precision of .67
 # with all groups, .96 with these, .998 without `since` and `count`.
-USUAL: tuple[Group, ...] = ("value", "rarity", "since", "count", "z", "ratio", "new")
+USUAL: tuple[Group, ...] = ("value", "rarity", "since", "count", "z", "ratio", "risk", "new")
 TimeFormat = Literal["iso8601", "seconds", "milliseconds", "microseconds"]
 Entity = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -46,6 +46,24 @@ class Gate:
     value: float | str
 
 
+class LabelFeed(BaseModel):
+    """Records of the topic that say what an earlier event was, once that is known: `[stream.NAME.labels]`.
+
+    Such a record has the event's key and other entities, a time of its own, and `field` isn't null: 1 is an anomaly.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    field: Entity
+    event_time: Entity
+    delay: str = "7d"
+
+    @property
+    def seconds(self) -> float:
+        """How long after its event a label may come at the earliest, s."""
+        return seconds(self.delay) or 0.0
+
+
 class Definition(BaseModel):
     """What `[stream.NAME]` may say; docs/own-stream.md has the table. Relative paths are from the file's folder."""
 
@@ -69,6 +87,7 @@ class Definition(BaseModel):
     resolution: dict[str, Annotated[float, Field(ge=0, le=1e30)]] = {}
     units: dict[str, Annotated[str, Field(max_length=30)]] = {}
     gates: tuple[str, ...] = Field((), max_length=20)
+    labels: LabelFeed | None = None
     remembered: Annotated[int, Field(ge=1, le=256)] = 16
     day_begins: str = "00:00"
     window_days: Annotated[int, Field(ge=1, le=366)] = 1
@@ -86,6 +105,7 @@ class Definition(BaseModel):
             tuple(self.resolution.get(name, 0.0) for name in self.numbers),
             self.units,
             self.remembered,
+            self.labels is not None,
         )
 
     @property
@@ -134,12 +154,12 @@ def define(name: str, table: Any, folder: Path) -> tuple[Definition | None, list
         except ValidationError as error:
             for one in error.errors():
                 key = str(one["loc"][0]) if one["loc"] else ""
-                problems.append((key, _said(one)))
-                if one["type"] == "missing":
+                problems.append((_dotted(one["loc"]), _said(one)))
+                if one["type"] == "missing" and key != "labels":
                     table[key] = "?"
                 else:
                     table.pop(key, None)
-    unknown = {key for key, _ in problems}
+    unknown = {key.partition(".")[0] for key, _ in problems}
     problems += [one for one in _crosswise(made, folder) if one[0] not in unknown]
     return (None if problems else made), problems
 
@@ -178,6 +198,11 @@ def nearest(wrong: str, right: Iterable[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
+def _dotted(place: Sequence[int | str]) -> str:
+    """The key that an error is of, without numbers of elements."""
+    return ".".join(one for one in place if isinstance(one, str)) if place[:1] == ("labels",) else str(*place[:1])
+
+
 def _keys() -> list[str]:
     every = (field.alias or name for name, field in Definition.model_fields.items())
     return [name for name in every if name != "name"]
@@ -190,6 +215,8 @@ def _unknown(key: str) -> str:
 def _said(error: Mapping[str, Any]) -> str:
     """pydantic's finding in our words, where ours say more."""
     given, key = error.get("input"), str(error["loc"][0]) if error["loc"] else ""
+    if key == "labels" and error["type"] in ("missing", "extra_forbidden"):
+        return f"labels have field, event_time and delay{nearest(str(error['loc'][-1]), LabelFeed.model_fields)}"
     if error["type"] == "extra_forbidden":
         return _unknown(key)
     if error["type"] == "missing":
@@ -241,6 +268,14 @@ def _crosswise(of: Definition, folder: Path) -> Iterable[Problem]:
             yield "half_lives", f"{text!r} is no time; write 30min, 12h or 7d"
     if len(set(map(seconds, of.half_lives))) < len(of.half_lives):
         yield "half_lives", "names one twice"
+    if of.labels is not None:
+        if seconds(of.labels.delay) is None:
+            yield "labels", f"delay: {of.labels.delay!r} is no time; write 12h or 7d"
+        for field in (of.labels.field, of.labels.event_time):
+            if field in of.named:
+                yield "labels", f"{field} is a field of events, too; labels need one of their own"
+    elif of.features == ("risk",) or ("risk" in of.features and of.features != USUAL):
+        yield "features", "risk needs labels: [stream.NAME.labels]"
     if not CLOCK.fullmatch(of.day_begins):
         yield "day_begins", f"{of.day_begins!r} is no time of day; write 12:00 (UTC)"
     if not of.plan.features:

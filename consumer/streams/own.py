@@ -1,7 +1,8 @@
 """A stream of one's own: what a TOML file says of it, as a stream like the others. No code of its own is needed.
 
 The key, other entities and categories are texts (or whole numbers, if `integers` has them), and never features as they
-are; numbers are. An event that doesn't pass the gates is neither scored nor learned.
+are; numbers are. An event that doesn't pass the gates is neither scored nor learned. A label is a record of its own, at
+the place in the partition where it became known, and teaches what is known of its key and other entities from there on.
 """
 
 import json
@@ -36,7 +37,7 @@ _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 class Own:
     """The stream of a definition."""
 
-    unscored_reasons: tuple[str, ...] = ("warming", "gate")
+    unscored_reasons: tuple[str, ...] = ("warming", "gate", "label")
 
     def __init__(self, of: Definition, capacity: int = CAPACITY, lifetime: int = LIFETIME) -> None:
         self.definition, self.capacity, self.lifetime = of, capacity, lifetime
@@ -55,6 +56,9 @@ class Own:
         of = self.definition
         numbers, texts = [*of.numbers], [*self.ids, *of.entities, *of.categories]
         (texts if self.time_format == "iso8601" else numbers).append(of.time)
+        if of.labels is not None:
+            numbers.append(of.labels.field)
+            (texts if self.time_format == "iso8601" else numbers).append(of.labels.event_time)
         for gate in self.gates:
             if gate.field not in (*numbers, *texts):
                 (texts if isinstance(gate.value, str) else numbers).append(gate.field)
@@ -92,7 +96,27 @@ class Own:
             (np.isnan(when), DecodeError("invalid", f"{time} is not {written}")),
             ((when < EARLIEST) | (when > LATEST), DecodeError("invalid", f"{time} is not in 2000 to 2100")),
             (infinite, DecodeError("non_finite", "a number is NaN or infinite")),
+            *self._label_rules(columns, when),
         )
+
+    def _label_rules(self, columns: Columns, when: Floats) -> list[tuple[NDArray[np.bool_], DecodeError]]:
+        """Labels are 0 or 1, and come no earlier than their delay: what leaks would make any figure look good."""
+        feed = self.definition.labels
+        if feed is None:
+            return []
+        label, early = self.labels(columns), when - self._times(columns, feed.event_time) < feed.seconds
+        known = ~np.isnan(label)
+        unsaid = np.isnan(self._times(columns, feed.event_time))
+        return [
+            (known & (label != 0) & (label != 1), DecodeError("invalid", f"{feed.field} is not 0 or 1")),
+            (known & unsaid, DecodeError("invalid", f"a label without its event's time, {feed.event_time}")),
+            (known & early, DecodeError("invalid", f"a label that comes before its delay of {feed.delay}")),
+        ]
+
+    def labels(self, columns: Columns) -> Floats:
+        """float64[n]: of a label what it says, of an event NaN."""
+        feed = self.definition.labels
+        return np.full(len(columns), np.nan) if feed is None else columns.number(feed.field)
 
     def _absent(self, columns: Columns, name: str) -> NDArray[np.bool_]:
         return columns.text(name).length <= 0 if name in self.wanted.texts else columns.null(name)
@@ -103,7 +127,9 @@ class Own:
 
     def times(self, columns: Columns) -> Floats:
         """float64[n]: seconds since the epoch, NaN where there is no readable time."""
-        name = self.definition.time
+        return self._times(columns, self.definition.time)
+
+    def _times(self, columns: Columns, name: str) -> Floats:
         if self.time_format == "iso8601":
             return parse_times(columns.text(name))
         return np.asarray(columns.number(name) / A_SECOND[self.time_format], np.float64)
@@ -195,7 +221,7 @@ class OwnState:
         return self.made.state_bytes
 
     def _entities(self, columns: Columns) -> Keys:
-        passing = self.stream.passing(columns)
+        passing = self.stream.passing(columns) | ~np.isnan(self.stream.labels(columns))
         hashes = [self.stream.hashes(columns, name) for name in self.stream.plan.entities]
         return np.column_stack(hashes) * passing[:, None].astype(np.uint64)
 
@@ -204,12 +230,15 @@ class OwnState:
         return self.made.keys(self._entities(columns))
 
     def features(self, columns: Columns) -> Features:
-        """Every valid event that passes the gates is scorable."""
-        rows = np.flatnonzero(self.stream.passing(columns))
-        gated = {"gate": len(columns) - len(rows)}
-        if gated["gate"]:
-            columns = columns.take(rows)
+        """Every valid event that passes the gates is scorable; labels are learned, and no events."""
         plan, stream = self.stream.plan, self.stream
+        is_label, passing = ~np.isnan(stream.labels(columns)), stream.passing(columns)
+        kept = np.flatnonzero(passing | is_label)
+        unscored = {"gate": len(columns) - len(kept)}
+        if stream.definition.labels is not None:
+            unscored["label"] = int(is_label.sum())
+        if len(kept) < len(columns):
+            columns = columns.take(kept)
         numbers = [columns.number(name) for name in plan.numbers]
         categories = [stream.hashes(columns, name) for name in plan.categories]
         n = len(columns)
@@ -218,8 +247,9 @@ class OwnState:
             stream.times(columns),
             np.column_stack(numbers) if numbers else np.zeros((n, 0)),
             np.column_stack(categories) if categories else np.zeros((n, 0), np.uint64),
+            stream.labels(columns),
         )
-        return Features(rows, matrix, gated)
+        return Features(kept[~is_label[kept]], matrix, unscored)
 
     def shared(self) -> Mapping[str, NDArray[Any]]:
         """How often the categories' values were seen."""

@@ -9,6 +9,7 @@ then others such as a terminal), and the groups of features that are wanted, in 
 - then of each entity, all of it as it was before the event: `since`, ln(1 + s) since its last event, 0 for a late one;
   `count`, its events, decayed with each half-life; of each number `mean` and `sum` with each half-life, `z`, against
   its own running mean and standard deviation, clipped to ±20, and `ratio` to that mean, clipped to ±1000;
+- and `risk` with each half-life, where labels are known: decayed anomalies over decayed labels and a half;
 - `new`: 1 if a category, or another entity, isn't among the key's last distinct values.
 
 Missing (NaN) is what is made of a null, or of a history that there isn't. With fewer than three observations z is 0 and
@@ -32,7 +33,7 @@ from .generic_kernel import DAY, LAST_TIME, Shape, entity_rows, rarity, width
 Floats = NDArray[np.float64]
 Keys = NDArray[np.uint64]
 
-GROUPS = ("value", "rarity", "hour", "weekday", "since", "count", "mean", "sum", "z", "ratio", "new")
+GROUPS = ("value", "rarity", "hour", "weekday", "since", "count", "mean", "sum", "z", "ratio", "risk", "new")
 VALUES_KEPT = 4096  # distinct values of a category that are counted: 160 KB each when full
 # 2^64 / golden ratio: keys XOR its multiples keep equal names of two kinds of entities apart.
 _KIND_SALT = 0x9E3779B97F4A7C15
@@ -60,6 +61,7 @@ class Plan:
     resolution: tuple[float, ...] = ()  # none means 0
     units: Mapping[str, str] | None = None
     remembered: int = 16
+    labelled: bool = False  # whether labels come, so that entities have risks
 
     @property
     def novelties(self) -> tuple[str, ...]:
@@ -70,7 +72,8 @@ class Plan:
     def shape(self) -> Shape:
         """The sizes, as kernels take them."""
         entities, numbers, half_lives = len(self.entities), len(self.numbers), len(self.half_lives)
-        return Shape(entities, numbers, half_lives, len(self.novelties), self.remembered)
+        risks = half_lives if self.labelled else 0
+        return Shape(entities, numbers, half_lives, len(self.novelties), self.remembered, risks)
 
     @cached_property
     def all(self) -> tuple[tuple[str, str, str], ...]:
@@ -90,6 +93,8 @@ class Plan:
                     made.append(("sum", f"{entity}: sum of {name} over {span}", unit))
                 made.append(("z", f"{entity}: z-score of {name}", "standard deviation"))
                 made.append(("ratio", f"{entity}: {name} over its mean", "1"))
+            if self.labelled:
+                made += [("risk", f"{entity}: risk over {span}", "1") for span in spans]
         return (*made, *(("new", f"{self.entities[0]}: {name} is new", "0 or 1") for name in self.novelties))
 
     @cached_property
@@ -157,24 +162,32 @@ class GenericFeatures:
         """uint64[n * kinds]: what `entities` are to be asked for, event by event, of names' hashes [n, kinds]."""
         return _apart(entities).ravel()
 
-    def compute(self, entities: Keys, time: Floats, numbers: Floats, categories: Keys) -> Floats:
+    def compute(
+        self, entities: Keys, time: Floats, numbers: Floats, categories: Keys, labels: Floats | None = None
+    ) -> Floats:
         """The features float64[n, f] of n events, each from the state before it; the state then learns it.
 
         entities [n, kinds] and categories [n, c] are hashes, 0 = null; time [n] is in seconds since the epoch, UTC;
-        numbers [n, m]. Raises ModelError for another shape.
+        numbers [n, m]. Where labels [n] are 1 or 0 and not NaN, a row is no event but what is now known of an earlier
+        one of the same entities: it teaches risks, and is not in the result. Raises ModelError for another shape.
         """
         plan, n = self.plan, len(entities)
+        labels = np.full(n, np.nan) if labels is None else labels
         shapes = {
             "entities": (entities, (n, len(plan.entities))),
             "time": (time, (n,)),
             "numbers": (numbers, (n, len(plan.numbers))),
             "categories": (categories, (n, len(plan.categories))),
+            "labels": (labels, (n,)),
         }
         for name, (array, shape) in shapes.items():
             if array.shape != shape:
                 raise ModelError(f"is {list(array.shape)}, expected {list(shape)}", where=name)
         numbers = np.where(np.isfinite(numbers), numbers, np.nan)
-        matrix = np.empty((n, len(plan.all)))
+        histories = self._histories(entities, time, numbers, categories, labels)
+        events = np.isnan(labels)
+        numbers, categories, time = numbers[events], categories[events], time[events]
+        matrix = np.empty((len(time), len(plan.all)))
         matrix[:, : len(plan.numbers)] = numbers
         at = len(plan.numbers)
         for category in range(len(plan.categories)):
@@ -183,10 +196,10 @@ class GenericFeatures:
         now = np.where(np.abs(time) <= LAST_TIME, time, np.nan)
         matrix[:, at] = now % DAY / 3600.0
         matrix[:, at + 1] = (np.floor(now / DAY) + _THURSDAY) % 7
-        matrix[:, at + 2 :] = self._histories(entities, time, numbers, categories)
+        matrix[:, at + 2 :] = histories[events]
         return np.ascontiguousarray(matrix[:, self._chosen])
 
-    def _histories(self, entities: Keys, time: Floats, numbers: Floats, categories: Keys) -> Floats:
+    def _histories(self, entities: Keys, time: Floats, numbers: Floats, categories: Keys, labels: Floats) -> Floats:
         plan = self.plan
         self.entities.reserve(entities.size)
         floats = self.entities.rows["row"]
@@ -202,6 +215,7 @@ class GenericFeatures:
             _plain(time, np.float64),
             _plain(numbers, np.float64),
             _plain(np.column_stack([categories, entities[:, 1:]]), np.uint64),
+            _plain(labels, np.float64),
             made,
         )
         return made

@@ -28,6 +28,7 @@ WINSOR_FROM, WINSOR_SD = 5, 3.0  # from 5 observations on, the z-score's mean le
 Z_LIMIT, RATIO_LIMIT = 20.0, 1000.0
 RELATIVE_RESOLUTION = 0.05  # of the mean: for who always pays the same, 5 % more is one standard deviation
 HUGE = 1e30  # numbers beyond ±this are learnt as ±this: a sum of 2^62 of them is 5e48, its square far from infinite
+HALF = 0.5  # labels that say nothing: one fraud among one is not yet a risk of 1
 FORGOTTEN = 1e-9  # decayed observations, 30 half-lives after the last one: a mean of so little is none
 
 # Half of a value's count is forgotten after so many events: habits of a whole stream change, but slowly.
@@ -40,13 +41,14 @@ SEEN, MEAN, VARIANCE, DECAYED = 0, 1, 2, 3  # of a number: then decayed observat
 
 
 class Shape(NamedTuple):
-    """Sizes: entities of an event, numbers, half-lives, novelties, and values that are remembered of each."""
+    """Sizes: entities of an event, numbers, half-lives, novelties, values remembered of each, half-lives of risks."""
 
     entities: int
     numbers: int
     half_lives: int
     novelties: int
     remembered: int
+    risks: int  # as many as half-lives where there are labels, else 0
 
 
 @njit(cache=True, nogil=True)
@@ -56,15 +58,21 @@ def width(shape: Shape) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _recent(shape: Shape) -> int:
-    """Where the recent values begin."""
+def _risks(shape: Shape) -> int:
+    """Where what labels taught begins: LAST and TIMED of labels, then decayed anomalies and labels."""
     return RATES + shape.half_lives + shape.numbers * (DECAYED + 2 * shape.half_lives)
 
 
 @njit(cache=True, nogil=True)
+def _recent(shape: Shape) -> int:
+    """Where the recent values begin."""
+    return _risks(shape) + (RATES + 2 * shape.risks if shape.risks > 0 else 0)
+
+
+@njit(cache=True, nogil=True)
 def columns_of(shape: Shape) -> int:
-    """Features of one entity: time since the last, events, and of each number its means, sums, z-score and ratio."""
-    return 1 + shape.half_lives + shape.numbers * (2 * shape.half_lives + 2)
+    """Features of one entity: time since the last, events, of each number its means, sums, z-score and ratio, risks."""
+    return 1 + shape.half_lives + shape.numbers * (2 * shape.half_lives + 2) + shape.risks
 
 
 @njit(cache=True, nogil=True)
@@ -79,11 +87,14 @@ def entity_rows(
     time: Floats,
     numbers: Floats,
     novelties: Words,
+    labels: Floats,
     matrix: Floats,
 ) -> None:
     """Fill matrix[n, entities * columns_of + novelties] and let the rows learn.
 
-    floats and words are the same memory; keys [n, entities] and novelties [n, novelties] are hashes, 0 = null.
+    labels [n]: NaN is an event; 1 and 0 are what is now known of an earlier one, and teach nothing but risks: their
+    rows of the matrix are NaN. floats and words are the same memory; keys [n, entities] and novelties [n, novelties]
+    are hashes, 0 = null.
     """
     each = columns_of(shape)
     for event in range(len(keys)):
@@ -99,6 +110,16 @@ def entity_rows(
                 continue
             if fresh:
                 floats[slot] = 0.0
+            known = floats[slot, _risks(shape) : _recent(shape)]
+            if not math.isnan(labels[event]):
+                row[:] = math.nan
+                if kind == 0:
+                    new[:] = math.nan
+                if shape.risks > 0:
+                    _learn_label(known, decay, now, labels[event])
+                continue
+            if shape.risks > 0:
+                _risk(known, decay, now, row[each - shape.risks :])
             _entity(floats[slot], shape, decay, resolution, now, numbers[event], row)
             if kind == 0:
                 recent = words[slot, _recent(shape) :]
@@ -136,6 +157,31 @@ def _entity(own: Floats, shape: Shape, decay: Floats, resolution: Floats, now: f
         own[TIMED] += 1
         if late == 0.0:
             own[LAST] = now
+
+
+@njit(cache=True, nogil=True)
+def _risk(known: Floats, decay: Floats, now: float, row: Floats) -> None:
+    """The decayed share of anomalies among what is known of the entity; half a label more that says nothing."""
+    ahead = now - known[LAST] if known[TIMED] > 0 else math.nan
+    elapsed = ahead if ahead > 0.0 else 0.0
+    for h in range(len(decay)):
+        kept = math.exp(-elapsed * decay[h])
+        row[h] = known[RATES + 2 * h] * kept / (known[RATES + 2 * h + 1] * kept + HALF)
+
+
+@njit(cache=True, nogil=True)
+def _learn_label(known: Floats, decay: Floats, now: float, label: float) -> None:
+    ahead = now - known[LAST] if known[TIMED] > 0 else math.nan
+    late = -ahead if -LATENESS <= ahead < 0.0 else 0.0
+    elapsed = ahead if ahead > 0.0 else 0.0
+    for h in range(len(decay)):
+        kept, weight = math.exp(-elapsed * decay[h]), math.exp(-late * decay[h])
+        known[RATES + 2 * h] = known[RATES + 2 * h] * kept + weight * label
+        known[RATES + 2 * h + 1] = known[RATES + 2 * h + 1] * kept + weight
+    if not math.isnan(now):
+        known[TIMED] += 1
+        if late == 0.0:
+            known[LAST] = now
 
 
 @njit(cache=True, nogil=True)

@@ -180,6 +180,49 @@ def test_gates(gate: str, passing: list[bool]) -> None:
     assert (found.rows.tolist(), found.unscored) == (np.flatnonzero(passing).tolist(), {"gate": passing.count(False)})
 
 
+FEED = 'labels = { field = "fraud", event_time = "paid", delay = "1d" }\n'
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"paid": "2026-11-20T10:00:01Z"}, "before its delay of 1d"),
+        ({"paid": None}, "without its event's time"),
+        ({"fraud": 0.5}, "fraud is not 0 or 1"),
+        ({"card": None}, "there is no card"),
+    ],
+)
+def test_a_label_that_would_leak_or_says_nothing_is_refused(change: dict[str, Any], word: str) -> None:
+    stream = defined(RIGHT + FEED)
+    label = {"fraud": 1, "paid": "2026-11-20T10:00:00Z", "amount": None, "channel": None}
+    assert stream.check(columns(stream, {}, label, {**label, "fraud": 0})) == []
+    ((row, error),) = stream.check(columns(stream, {}, {**label, **change}))
+    assert (row, error.reason, word in error.detail) == (1, "invalid", True)
+
+
+def test_labels_teach_risks_from_where_they_stand_on() -> None:
+    stream = defined(RIGHT + FEED + 'gates = ["amount > 0"]\nfeatures = ["count", "risk"]\nhalf_lives = ["1d"]')
+    label = {"fraud": 1, "paid": "2026-11-20", "amount": None, "card": "another"}
+    found = stream.open().features(columns(stream, {}, label, {}, {"shop": "t"}))
+    assert (found.rows.tolist(), found.unscored) == ([0, 2, 3], {"gate": 0, "label": 1})
+    at = stream.features.index("shop: risk over 1 d")
+    assert found.matrix[:, at].tolist() == pytest.approx([0, 1 / 1.5, 0])
+    assert found.matrix[:, stream.features.index("shop: events over 1 d")].tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ('labels = { feild = "fraud", event_time = "paid" }', "did you mean field?"),
+        ('labels = { field = "fraud", event_time = "paid", delay = "soon" }', "'soon' is no time"),
+        ('labels = { field = "amount", event_time = "paid" }', "amount is a field of events, too"),
+        ('features = ["z", "risk"]', "risk needs labels"),
+    ],
+)
+def test_wrong_labels_are_told(text: str, word: str) -> None:
+    assert any(word in one for one in problems(RIGHT + text)), problems(RIGHT + text)
+
+
 def test_what_fails_a_gate_is_not_learned() -> None:
     stream = defined(RIGHT + 'gates = ["amount > 0"]')
     state, other = stream.open(), stream.open()

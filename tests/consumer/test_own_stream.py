@@ -74,6 +74,21 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
+LABELS = 'labels = { field = "fraud", event_time = "paid", delay = "1h" }\n'
+
+
+def labelled(events: list[dict[str, Any]], ago: int = 200) -> list[dict[str, Any]]:
+    """With a label in between now and then, of an event that many before."""
+    made = []
+    for number, one in enumerate(events):
+        made.append(one)
+        if number >= ago and number % 10 == 0:
+            old = events[number - ago]
+            label = {"number": old["number"], "card": old["card"], "shop": old["shop"], "paid": old["when"]}
+            made.append({**label, "when": one["when"], "fraud": int(old["shop"] % 7 == 0)})
+    return made
+
+
 def stream_in(config: Path) -> Stream:
     return configured_stream(load_settings(config, {}))
 
@@ -94,9 +109,10 @@ def reached(source: Listed, stop: int) -> bool:
 
 
 def test_restarts_and_batches_change_no_bit(config: Path, store: redis.Redis) -> None:
+    config.write_text(TOML + LABELS)
     stream, events = stream_in(config), payments(2_600)
-    model = trained(stream, events[:1_200])
-    messages = encoded(events[1_200:])
+    model = trained(stream, labelled(events[:1_300]))
+    messages = encoded(labelled(events[1_300:]))
     messages[300:300] = [b"rubbish", b'{"card": "c", "number": "x", "when": "2026-11-09", "amount": "1"}']
     topic = Topic({0: messages})
     whole = recorder(store, "whole", stream, model=model)
@@ -104,17 +120,20 @@ def test_restarts_and_batches_change_no_bit(config: Path, store: redis.Redis) ->
     whole.run(source, lambda: source.done)
     whole.dropped(0, lost=False)
     tally = whole.tally
-    assert (tally.consumed, tally.unscored, sum(tally.dead.values())) == (1_402, {"gate": 28}, 2)
+    assert (tally.consumed, tally.unscored, sum(tally.dead.values())) == (1_412, {"gate": 26, "label": 110}, 2)
 
     emitted = []
-    for stop in (90, 700, 1_100, 1_402):  # a fresh worker each time, which goes on from the checkpoint
+    for stop in (90, 700, 1_100, 1_412):  # a fresh worker each time, which goes on from the checkpoint
         worker = recorder(store, "pieced", stream_in(config), model=model)
         source = Listed(topic, itertools.cycle([1, 50, 170]))
         worker.run(source, partial(reached, source, stop))
         worker.dropped(0, lost=False)
         emitted += worker.emitted
     assert emitted == whole.emitted
-    assert len(emitted) == 1_372
+    assert len(emitted) == 1_274
+    boards = [rows for name, rows in learned(store, "whole").items() if name.startswith("details:")]
+    risks = [json.loads(one)["features"]["shop: risk over 7 d"] for rows in boards for one in rows.values()]
+    assert max(risks) > 0.5
     assert learned(store, "pieced") == learned(store, "whole")
 
 

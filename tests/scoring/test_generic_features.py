@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,13 @@ Floats = NDArray[np.float64]
 NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC, a Wednesday
 HOUR = 3600.0
 PLAN = Plan(
-    ("amount", "tip"), ("channel", "country"), ("card", "shop"), (HOUR, 7 * DAY), resolution=(0.01, 0.0), remembered=3
+    ("amount", "tip"),
+    ("channel", "country"),
+    ("card", "shop"),
+    (HOUR, 7 * DAY),
+    resolution=(0.01, 0.0),
+    remembered=3,
+    labelled=True,
 )
 
 
@@ -27,6 +34,7 @@ class Events(NamedTuple):
     time: Floats
     numbers: Floats
     categories: NDArray[np.uint64]
+    labels: Floats
 
     def part(self, start: int, stop: int | None = None) -> "Events":
         return Events(*(one[start:stop] for one in self))
@@ -67,6 +75,8 @@ class Entity:
         self.events = dict.fromkeys(PLAN.half_lives, 0.0)
         self.faded = {(name, h): (0.0, 0.0) for name in PLAN.numbers for h in PLAN.half_lives}
         self.history = {name: (0, 0.0, 0.0) for name in PLAN.numbers}
+        self.told: float | None = None
+        self.known = dict.fromkeys(PLAN.half_lives, (0.0, 0.0))
         self.recent: dict[str, list[int]] = {name: [] for name in PLAN.novelties}
 
 
@@ -81,8 +91,27 @@ class Reference:
         self.seen = dict.fromkeys(PLAN.categories, 0)
 
     def compute(self, stream: Events) -> Floats:
-        rows = zip(*(one.tolist() for one in stream), strict=True)
-        return np.array([list(self.row(*row).values()) for row in rows]).reshape(-1, len(PLAN.features))
+        made = []
+        for *event, label in zip(*(one.tolist() for one in stream), strict=True):
+            if math.isnan(label):
+                made.append(list(self.row(*event).values()))
+            else:
+                self.label(event[0], event[1], label)
+        return np.array(made).reshape(-1, len(PLAN.features))
+
+    def label(self, ids: list[int], time: float, label: float) -> None:
+        now = time if abs(time) <= 1e11 else None
+        for own in [self.touch(kind, key) for kind, key in zip(PLAN.entities, ids, strict=True) if key]:
+            elapsed, late = 0.0, 0.0
+            if now is not None and own.told is not None:
+                elapsed = max(now - own.told, 0.0)
+                late = own.told - now if 0 < own.told - now <= 86400 else 0.0
+            for half_life, (bad, known) in own.known.items():
+                decay = math.log(2) / half_life
+                kept, weight = math.exp(-elapsed * decay), math.exp(-late * decay)
+                own.known[half_life] = bad * kept + weight * label, known * kept + weight
+            if now is not None and not late:
+                own.told = now
 
     def row(self, ids: list[int], time: float, values: list[float], hashes: list[int]) -> dict[str, float]:
         features = dict.fromkeys(PLAN.features, math.nan)
@@ -129,6 +158,10 @@ class Reference:
             elapsed = max(now - own.last, 0.0)
             features["log time since its last event"] = math.log1p(elapsed)
             late = own.last - now if 0 < own.last - now <= 86400 else 0.0
+        elapsed_label = max(now - own.told, 0.0) if now is not None and own.told is not None else 0.0
+        for half_life, (bad, known) in own.known.items():
+            kept = math.exp(-elapsed_label * (math.log(2) / half_life))
+            features[f"risk over {spoken(half_life)}"] = bad * kept / (known * kept + 0.5)
         for half_life in PLAN.half_lives:
             decay, span = math.log(2) / half_life, spoken(half_life)
             kept, weight = math.exp(-elapsed * decay), math.exp(-late * decay)
@@ -190,6 +223,7 @@ def streams(draw: st.DrawFn) -> Events:
         np.where(lost == 0, NOON + np.cumsum(np.array(steps, np.float64)), lost),
         draw(hnp.arrays(np.float64, (n, 2), elements=st.sampled_from(VALUES))),
         draw(hnp.arrays(np.uint64, (n, 2), elements=st.integers(0, 6))),
+        draw(hnp.arrays(np.float64, n, elements=st.sampled_from([math.nan, math.nan, 0.0, 1.0]))),
     )
 
 
@@ -201,7 +235,8 @@ def random_events(n: int, keys: int, seed: int) -> Events:
     numbers = rng.exponential(50, (n, 2)).round(2)
     numbers[rng.random(numbers.shape) < 0.1] = math.nan
     numbers[rng.random(numbers.shape) < 0.01] = 1e9
-    return Events(ids, time, numbers, rng.integers(0, 12, (n, 2)).astype(np.uint64))
+    labels = rng.choice([math.nan, 0.0, 1.0], n, p=[0.8, 0.15, 0.05])
+    return Events(ids, time, numbers, rng.integers(0, 12, (n, 2)).astype(np.uint64), labels)
 
 
 @settings(deadline=None, max_examples=150)
@@ -213,7 +248,7 @@ def test_the_kernel_is_the_reference_to_the_last_bit_wherever_a_batch_ends(
     ours = np.concatenate([features.compute(*stream.part(0, cut)), features.compute(*stream.part(cut))])
     assert_same_bits(ours, reference.compute(stream))
     assert not np.isinf(ours).any()
-    assert np.isfinite(rows_of(features)["rows"][:, : 2 + 2 + 2 * 7]).all()
+    assert np.isfinite(rows_of(features)["rows"][:, : 2 + 2 + 2 * 7 + 6]).all()
 
 
 @pytest.mark.parametrize(("keys", "capacity"), [(200, 60), (30, 1000)])
@@ -314,6 +349,17 @@ def test_a_mean_fades_with_its_half_life() -> None:
     assert np.isnan(column(matrix, "card: mean tip over 1 h")).all()
 
 
+def test_a_risk_is_what_labels_have_said_by_then() -> None:
+    ids = np.array([[1, 5], [2, 5], [1, 5], [3, 5], [3, 6]], np.uint64)
+    labels = np.array([math.nan, 1.0, math.nan, math.nan, math.nan])
+    time = NOON + np.array([0.0, 0.0, 0.0, HOUR, HOUR])
+    matrix = GenericFeatures(PLAN).compute(ids, time, np.ones((5, 2)), np.zeros((5, 2), np.uint64), labels)
+    assert len(matrix) == 4
+    assert column(matrix, "shop: risk over 1 h").tolist() == pytest.approx([0, 1 / 1.5, 0.5 / (0.5 + 0.5), 0])
+    assert column(matrix, "card: risk over 7 d").tolist() == [0, 0, 0, 0]  # it was card 2
+    assert column(matrix, "shop: events over 1 h").tolist() == [0, 1, 1, 0]  # a label is no event
+
+
 def test_what_is_new_to_a_key_is_new_once() -> None:
     categories = np.array([[1, 1], [2, 1], [1, 1], [3, 1], [4, 1], [2, 0]], np.uint64)
     matrix = GenericFeatures(PLAN).compute(np.ones((6, 2), np.uint64), np.full(6, NOON), np.zeros((6, 2)), categories)
@@ -342,7 +388,7 @@ def test_groups_choose_features_and_change_none() -> None:
     stream = random_events(500, 20, seed=6)
     every = GenericFeatures(PLAN).compute(*stream)
     for group in GROUPS:
-        plan = Plan(PLAN.numbers, PLAN.categories, PLAN.entities, PLAN.half_lives, (group,), PLAN.resolution, None, 3)
+        plan = replace(PLAN, groups=(group,))
         assert plan.features
         some = GenericFeatures(plan).compute(*stream)
         assert_same_bits(some, np.column_stack([column(every, name) for name in plan.features]))
