@@ -150,7 +150,11 @@ def train(
             final=final,
             compare=report is not None,
         ),
-        {"source": sorted({file.name for file in (*(files or ()), *(test or ()))} or {topic}), **summary(gatherer)},
+        {
+            "source": sorted({file.name for file in (*(files or ()), *(test or ()))} or {topic}),
+            **summary(gatherer),
+            **_defined(settings),
+        },
         counting,
     )
     found.model.save(out)
@@ -158,6 +162,18 @@ def train(
     if report is not None:
         _write(found, report)
     typer.echo(f"model {found.model.id}, {len(found.model.features)} features, in {out}", err=True)
+
+
+def _defined(settings: "Settings") -> dict[str, Any]:
+    """What a manifest says of a stream of one's own; nothing of another."""
+    of = settings.definition
+    if of is None:
+        return {}
+    return {
+        "definition": of.model_dump(
+            mode="json", by_alias=True, exclude={"model", "kept", "schema_file"}, exclude_defaults=True
+        )
+    }
 
 
 def _topic(

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -119,6 +120,12 @@ class Definition(BaseModel):
         """When a day begins, s after midnight UTC."""
         hour, _, minute = self.day_begins.partition(":")
         return int(hour) * 3_600.0 + int(minute) * 60.0
+
+    @property
+    def digest(self) -> str:
+        """Changes with all that changes what is remembered: another definition can't go on with this one's state."""
+        faces = {"topic", "framing", "schema_file", "model", "features", "units", "kept", "day_begins", "window_days"}
+        return sha256(self.model_dump_json(exclude=faces).encode()).hexdigest()[:8]
 
     @property
     def named(self) -> tuple[str, ...]:

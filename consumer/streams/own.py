@@ -211,7 +211,13 @@ class OwnState:
     def __init__(self, stream: Own) -> None:
         self.stream = stream
         # Strangers choose the ids: a secret salt keeps them from crowding one corner of the hash table.
-        self.made = GenericFeatures(stream.plan, stream.capacity, lifetime=stream.lifetime, salt=secrets.randbits(64))
+        self.made = GenericFeatures(
+            stream.plan,
+            stream.capacity,
+            lifetime=stream.lifetime,
+            salt=secrets.randbits(64),
+            made_for=stream.definition.digest,
+        )
         self.entities: Entities | None = self.made.entities
         self.keys_per_event = len(stream.plan.entities)
 

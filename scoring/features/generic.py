@@ -130,7 +130,8 @@ class GenericFeatures:
 
     A partition's rows depend on its events and their order, never on how they are cut into batches. As in
     `BehaviourFeatures` the least recently seen entity is forgotten first, unless whoever runs this keeps them elsewhere
-    and admits `keys` to `entities`. For `salt` see `KeyedState`; `lifetime` is in events.
+    and admits `keys` to `entities`. For `salt` see `KeyedState`; `lifetime` is in events;
+    `made_for` tells rows of equal size apart, where they are kept.
 
     >>> plan = Plan(("amount",), (), ("customer",), groups=("mean", "z"), half_lives=(DAY,))
     >>> features = GenericFeatures(plan)
@@ -139,10 +140,12 @@ class GenericFeatures:
     [[nan, 0.0], [20.0, 0.0], [20.0, 0.0], [20.0, 10.0]]
     """
 
-    def __init__(self, plan: Plan, capacity: int = 200_000, *, salt: int = 0, lifetime: int = LIFETIME) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: Plan, capacity: int = 200_000, *, salt: int = 0, lifetime: int = LIFETIME, made_for: str = ""
+    ) -> None:
+        self.plan, self._row = plan, f"row{made_for}"
         kinds = len(plan.entities)
-        row = np.dtype([("row", np.float64, (int(width(plan.shape)),))])
+        row = np.dtype([(self._row, np.float64, (int(width(plan.shape)),))])
         self.entities = Entities(capacity * kinds, row, lifetime * kinds, salt)
         self._values = [KeyedState(VALUES_KEPT, salt) for _ in plan.categories]
         self._counts = [np.zeros(one.room) for one in self._values]
@@ -202,7 +205,7 @@ class GenericFeatures:
     def _histories(self, entities: Keys, time: Floats, numbers: Floats, categories: Keys, labels: Floats) -> Floats:
         plan = self.plan
         self.entities.reserve(entities.size)
-        floats = self.entities.rows["row"]
+        floats = self.entities.rows[self._row]
         made = np.empty((len(entities), len(plan.all) - len(plan.numbers) - len(plan.categories) - 2))
         entity_rows(
             self.entities.slots,

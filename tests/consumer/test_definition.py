@@ -274,6 +274,17 @@ def test_settings_of_the_file_go_before_the_definitions(tmp_path: Path) -> None:
         stream_of("payments")
 
 
+def test_what_is_remembered_under_another_definition_is_not_gone_on_with() -> None:
+    def rows(text: str) -> Any:
+        entities = defined(RIGHT + text).open().entities
+        assert entities is not None
+        return entities.rows.dtype
+
+    assert rows("") == rows('kept = 5\nday_begins = "12:00"\nfeatures = ["z"]')
+    for text in ('gates = ["amount > 0"]', "resolution = { amount = 1 }", "remembered = 15", 'integers = ["card"]'):
+        assert rows("") != rows(text)
+
+
 def test_lines_of_toml() -> None:
     text = 'a = 1\n[b] # c\n"d" = """\n[x]\ny = 1\n"""\ne.f = [\n  "[g]", # ]\n]\n[b.h]\ni = {j = 1}\n[[k]]\nl = 1\n'
     lines = lines_of(text)

@@ -163,10 +163,14 @@ def test_from_toml_and_csv_to_the_board(config: Path, broker: str, store: redis.
     done = runner.invoke(app, [str(one) for one in given])
     assert done.exit_code == 0, done.output
     assert "2000 records, 1960 scorable" in done.stderr
+    manifest = json.loads((config.parent / "model" / "manifest.json").read_text())
+    assert manifest["training"]["definition"]["gates"] == ["amount > 0", "status != 'test'"]
+    untrained = runner.invoke(app, ["run", "payments", "--config", str(config)])
+    assert "skim train payments --config FILE" in str(untrained.exception)
 
     config.write_text(TOML.replace("kept = 50", 'kept = 50\nmodel = "model"'))
-    where = {"kafka": {"bootstrap": broker}, "redis": {"url": store_url}, "metrics": {"port": 0}}
-    settings = load_settings(config, where)
+    servers = {"kafka": {"bootstrap": broker}, "redis": {"url": store_url}, "metrics": {"port": 0}}
+    settings = load_settings(config, servers)
     assert (settings.stream, settings.model, settings.board.kept) == ("payments", config.parent / "model", 50)
     producer = Producer({"bootstrap.servers": broker})
     producer.list_topics("payments", timeout=10)
@@ -188,6 +192,12 @@ def test_from_toml_and_csv_to_the_board(config: Path, broker: str, store: redis.
     words = [reason["words"] for reason in odd["reasons"]]
     assert words[0].startswith("card: amount over its mean 46.55: above 99"), words
     assert odd["candidate"]["shop"] == events[2_399]["shop"]
+    where = ["--config", str(config), "--redis", store_url]
+    done = runner.invoke(app, ["models", "activate", str(config.parent / "model"), *where])
+    assert f"{model.id} is in force for payments" in done.stderr
+    assert f"in force: {model.id}" in runner.invoke(app, ["models", "list", "payments", *where]).stdout
+    undefined = runner.invoke(app, ["models", "activate", str(config.parent / "model"), "--redis", store_url])
+    assert "needs --config" in str(undefined.exception)
     shown = runner.invoke(app, ["top", "payments", "--redis", store_url, "--night", night, "-n", "3"])
     assert "card-" in shown.stdout
     told = runner.invoke(app, ["explain", "payments", odd["object"], "--redis", store_url, "--night", night])
