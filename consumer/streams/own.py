@@ -202,7 +202,8 @@ class Own:
         """When, and the first fields."""
         of = self.definition
         shown = (of.time, *of.entities, *of.numbers, *of.categories)[:SHOWN]
-        return {name: self.said(columns, name, row) for name in shown}
+        found = {name: self.said(columns, name, row) for name in shown}
+        return {name: one[:ID_BYTES] if isinstance(one, str) else one for name, one in found.items()}
 
 
 class OwnState:

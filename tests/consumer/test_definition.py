@@ -247,6 +247,11 @@ def test_events_without_an_id_are_called_by_what_they_hold() -> None:
     assert len(ids[0]) == 16
 
 
+def test_a_board_shows_no_more_than_a_line_of_a_text() -> None:
+    stream = defined(RIGHT)
+    assert stream.describe(columns(stream, {"channel": "x" * 100_000}), 0)["channel"] == "x" * 128
+
+
 def test_dicts_are_taken_in_as_messages_are() -> None:
     stream = defined(RIGHT + 'event = "id"\ngates = ["amount > 0"]')
     usual = {"card": "c", "when": "2026-11-21T10:00:00Z", "amount": 5.0, "channel": "web", "shop": "s", "id": "e"}

@@ -13,11 +13,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from skimstream.scoring.errors import ModelError
-from skimstream.scoring.features.generic import DAY, GROUPS, GenericFeatures, Plan, spoken
+from skimstream.scoring.features.generic import GROUPS, GenericFeatures, Plan, spoken
 
 Floats = NDArray[np.float64]
 NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC, a Wednesday
-HOUR = 3600.0
+HOUR, DAY = 3600.0, 86_400.0
 PLAN = Plan(
     ("amount", "tip"),
     ("channel", "country"),
@@ -37,7 +37,8 @@ class Events(NamedTuple):
     labels: Floats
 
     def part(self, start: int, stop: int | None = None) -> "Events":
-        return Events(*(one[start:stop] for one in self))
+        at = slice(start, stop)
+        return Events(self.entities[at], self.time[at], self.numbers[at], self.categories[at], self.labels[at])
 
 
 def column(matrix: Floats, name: str, plan: Plan = PLAN) -> Floats:
@@ -139,7 +140,7 @@ class Reference:
     def touch(self, kind: str, key: int) -> Entity:
         if (kind, key) not in self.known and len(self.known) == self.capacity:
             self.known.pop(next(iter(self.known)))
-        self.known[kind, key] = self.known.pop((kind, key), None) or Entity()
+        self.known[kind, key] = self.known.pop((kind, key)) if (kind, key) in self.known else Entity()
         return self.known[kind, key]
 
     def rarity(self, name: str, value: int) -> float:
