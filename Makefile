@@ -57,6 +57,9 @@ evaluate-observation: dev ## How well false observation records are found, by tw
 evaluate-behaviour: dev ## How well odd web sessions are found, on fresh seeds, beside published figures
 	$(BIN)/python benchmarks/evaluate_behaviour.py
 
+evaluate-fdh: dev ## Card frauds by a stream that TOML alone defines, by a published protocol; needs ../shared
+	$(BIN)/python benchmarks/evaluate_fdh.py
+
 evaluate-ztf: dev ## Which injected light curves reach a night's top 10; real cadences if ../shared is there
 	$(BIN)/skim evaluate ztf $(wildcard ../shared/data/ztf/*.tar.gz ../shared/data/fink/ocf/*.avro) --seeds 8
 
