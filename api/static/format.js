@@ -47,7 +47,8 @@ export const secondsOfMjd = (mjd) => (mjd - MJD_OF_1970) * DAY;
 export function timeOf({ candidate, night }) {
   const { jd, transaction_date: date } = candidate ?? {};
   if (typeof jd === "number") return secondsOfMjd(mjdOfJd(jd));
-  return seconds(typeof date === "string" ? date : night ?? "");
+  const own = typeof date === "string" ? seconds(date) : NaN;
+  return Number.isNaN(own) ? seconds(night ?? "") : own;
 }
 
 /** "12 minutes". */

@@ -73,7 +73,8 @@ class Visit:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.page.close()
-        assert kind or self.faults == []
+        if kind is None:
+            assert self.faults == [], self.faults
 
     def go(self, path: str = "/") -> "Page":
         """Open a path."""
