@@ -17,7 +17,7 @@ SplitName = Literal["time", "grouped", "none"]
 
 
 def train(
-    stream: Annotated[str, typer.Argument(help="ztf, behaviour or observation.")],
+    stream: Annotated[str, typer.Argument(help="ztf, lsst, behaviour or observation.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the bundle.")],
     files: Annotated[
         list[Path] | None, typer.Argument(help="Avro or CSV files, folders and tars of Avro; or none, with --topic.")
@@ -25,7 +25,7 @@ def train(
     topic: Annotated[str | None, typer.Option(help="Learn from this Kafka topic instead of files.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="A TOML file with settings of the topic.")
+        Path | None, typer.Option("--config", "-c", help="A TOML file with settings of the stream and its topic.")
     ] = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="At most so many of its messages.")] = None,
     for_: Annotated[
@@ -94,7 +94,6 @@ def train(
       skim train behaviour --topic sessions --kafka broker:9092 -n 100000 -o my-model
     """
     from ..consumer.streams.observation import Observation
-    from ..consumer.streams.registry import stream_of
     from ..scoring.recipe import Recipe
     from ..scoring.study import study
     from ..scoring.train import Options
@@ -118,7 +117,7 @@ def train(
     share = values.share(test_share)
     named = tuple(name.strip() for name in parts.split(",")) if parts else Options().parts
     options = Options(trees, samples, seed, parts=named, window=window, winsor=winsor, guard=guard)
-    kind = Observation("image") if images_only else stream_of(stream)
+    kind = Observation("image") if images_only else _stream(stream, config)
     gatherer = Gatherer(kind, Labels.read(labels) if labels else Labels(column=label_column))
     with counting("reading") as progress:
         for read in _topic(gatherer, kind, topic, kafka, config, count, for_) if topic else gatherer.files(files or ()):
@@ -149,6 +148,15 @@ def train(
     if report is not None:
         _write(found, report)
     typer.echo(f"model {found.model.id}, {len(found.model.features)} features, in {out}", err=True)
+
+
+def _stream(name: str, config: Path | None) -> "Stream":
+    """The stream, with the file's settings if there is one: gates and histories as its workers have them."""
+    from ..consumer.config import load_settings
+    from ..consumer.configured import configured_stream
+    from ..consumer.streams.registry import stream_of
+
+    return stream_of(name) if config is None else configured_stream(load_settings(config, {"stream": name}))
 
 
 def _topic(

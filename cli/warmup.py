@@ -13,10 +13,10 @@ def warmup() -> None:
     """
     from ..consumer.run import warm_up
     from ..consumer.streams.registry import NAMES, stream_of
-    from .models import load_model
+    from .models import warm_up_model
 
     for name in NAMES:
         typer.echo(f"skim: compiling what the stream {name} needs …", err=True)
         began = time.monotonic()
-        warm_up(stream_of(name), load_model(name, None))
+        warm_up(stream_of(name), warm_up_model(name))
         typer.echo(f"skim: {name} is ready ({time.monotonic() - began:.1f} s)", err=True)

@@ -2,6 +2,7 @@
 
 from ..schemas.columns import Wanted
 from ..schemas.decode import Decoder
+from ..schemas.installed import installed_schemas
 from ..schemas.registry import Registry
 from .config import Settings
 from .streams.base import Stream
@@ -16,6 +17,12 @@ def configured_stream(settings: Settings) -> Stream:
 
         gate = Gate(**settings.gate.model_dump())
         return Ztf(gate, history.mode, state.capacity, state.lifetime, history.points)
+    if settings.stream == "lsst":
+        from .streams.lsst import Lsst
+        from .streams.lsst_state import Rules
+
+        rules = Rules(**settings.lsst.model_dump())
+        return Lsst(rules, history.mode, state.capacity, state.lifetime, history.points)
     if settings.stream == "behaviour":
         from .streams.behaviour import Behaviour
 
@@ -33,5 +40,6 @@ def decoder_of(
     """The decoder of the topic's framing; it reads `wanted`, or all that the stream wants."""
     framing = settings.framing or stream.framing
     where = settings.registry
-    registry = Registry(where.url, where.folder, where.cache, patient=True) if where.url or where.folder else None
+    folder = where.folder or (installed_schemas() if stream.name == "lsst" else None)
+    registry = Registry(where.url, folder, where.cache, patient=True) if where.url or folder else None
     return make(wanted or stream.wanted, framing, stream.schema() if framing == "plain" else None, registry)

@@ -3,7 +3,7 @@
 from ...schemas.errors import SkimError
 from .base import Stream
 
-NAMES = ("ztf", "behaviour", "observation")
+NAMES = ("ztf", "lsst", "behaviour", "observation")
 
 
 class UnknownStream(SkimError):
@@ -23,6 +23,10 @@ def stream_of(name: str) -> Stream:
         from .ztf import Ztf
 
         return Ztf()
+    if name == "lsst":
+        from .lsst import Lsst
+
+        return Lsst()
     if name == "behaviour":
         from .behaviour import Behaviour
 

@@ -27,11 +27,9 @@ class Row(NamedTuple):
 
 def window_of(*packets: list[Row]) -> FluxWindow:
     rows = [row for packet in packets for row in packet]
-    return FluxWindow(
-        np.cumsum([0, *(len(packet) for packet in packets)]),
-        *(np.array([getattr(row, name) for row in rows], np.float64) for name in ("jd", "flux", "sigma")),
-        np.array([row.band for row in rows], np.int64),
-    )
+    columns = {name: np.array([getattr(row, name) for row in rows], np.float64) for name in ("jd", "flux", "sigma")}
+    band = np.array([row.band for row in rows], np.int64)
+    return FluxWindow(np.cumsum([0, *(len(packet) for packet in packets)]), band=band, **columns)
 
 
 def reference(packet: list[Row], band: int) -> list[tuple[float, float, float]]:
@@ -80,9 +78,8 @@ def test_features_of_fluxes_are_the_extractors_signed_and_unconverted() -> None:
     packet = [Row(MJD + i, value, 5.0) for i, value in enumerate(flux)]
     found = curve_features(flux_curves(window_of(packet), (1,))).values[0, 0]
     n, one = len(flux), np.ones(len(flux))
-    same = Window(
-        np.array([0, n]), MJD + np.arange(n), np.array(flux), 5.0 * one, 9 * one, one, one, np.ones(n, int), one > 0
-    )
+    days = np.array([MJD + i for i in range(n)])
+    same = Window(np.array([0, n]), days, np.array(flux), 5.0 * one, 9 * one, one, one, np.ones(n, int), one > 0)
     assert found.tobytes() == lightcurve_features(same, (1,)).values[0, 0].tobytes()
     assert found[FEATURES.index("mean")] == np.mean(flux)
     assert found[FEATURES.index("amplitude")] == 225.0
