@@ -14,7 +14,7 @@ demo: .venv/embedded ## Watch anomalies being found; no server needed (FOR=20s f
 	$(BIN)/skim demo --for $(FOR)
 
 test: dev lint types ## Install what tests need, check style and types, run all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 nightly: dev ## The tests that take too long for every commit
 	$(BIN)/python -m pytest -q -m nightly

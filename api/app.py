@@ -8,6 +8,7 @@ import redis
 from fastapi import FastAPI
 
 from .about import about
+from .follow import follow
 from .gate import Gate, Limits
 from .guide import guide
 from .health import health
@@ -16,6 +17,7 @@ from .metrics import Metrics
 from .problems import install
 from .score import Models, score
 from .tables import tables
+from .timeline import timeline
 
 
 def create_app(
@@ -27,7 +29,7 @@ def create_app(
 ) -> FastAPI:
     """The app. `store` is the board's Redis, shared by all requests; without `token` nobody needs one.
 
-    `clock` gives seconds and is what the limits on rate go by.
+    `clock` gives seconds: the limits on rate go by it, and the longest time that somebody follows at a stretch.
     """
     limits = limits or Limits()
     metrics = Metrics()
@@ -38,7 +40,14 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for router in (tables(store), about(store), score(models), health(store, metrics)):
+    for router in (
+        tables(store),
+        about(store),
+        timeline(store),
+        follow(store, clock),
+        score(models),
+        health(store, metrics),
+    ):
         app.include_router(router)
     app.include_router(guide(app))
     install(app)

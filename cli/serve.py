@@ -17,6 +17,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 # Beyond it connections get 503 at once; each that waits costs some kilobytes.
 CONNECTIONS = 1_000
 KEEP_ALIVE_SECONDS = 10
+GOODBYE_SECONDS = 2  # for answers in hand; those who follow the stream would never end by themselves
 
 
 def serve(
@@ -51,6 +52,7 @@ def serve(
     curl 'http://127.0.0.1:8000/api/v1/anomaly?order=score&night=2026-11-21&output-format=csv'
     curl 'http://127.0.0.1:8000/api/v1/objects?objectId=ZTF26aaaaaaa'       every night that kept it
     curl 'http://127.0.0.1:8000/api/v1/explain/ztf/ZTF26aaaaaaa'            why it is there
+    curl -N 'http://127.0.0.1:8000/api/v1/stream?stream=ztf'               rows as they come
     http://127.0.0.1:8000/docs                                             everything else
     """
     import uvicorn
@@ -78,6 +80,7 @@ def serve(
         proxy_headers=False,  # a client could name itself as another, and have another's rate
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GOODBYE_SECONDS,
     )
     listening = listen(host, port)
     name = f"[{host}]" if ":" in host else host
