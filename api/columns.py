@@ -6,7 +6,7 @@ A name of Fink's kind that the board knows nothing of is a column of nulls, so t
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -163,6 +163,7 @@ LAYOUTS: Mapping[str, tuple[Column, ...]] = {
         _record("reliability", "number", "real/bogus, 0 to 1"),
         *(_features(band) for band in ("u", "g", "r", "i", "z", "y")),
         *OURS,
+        replace(LIGHT_CURVE, about="only if asked for: lists jd, band, flux (nJy), sigma, forced, by time"),
     ),
     "behaviour": (
         OBJECT,

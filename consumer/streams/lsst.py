@@ -14,7 +14,8 @@ from ...schemas.errors import DecodeError
 from ...scoring.entities import LIFETIME
 from ...scoring.features.history import POINTS
 from ...scoring.features.lightcurve import FEATURES
-from .base import SECONDS_A_DAY, Floats, Ints, State, faults
+from .base import SECONDS_A_DAY, Floats, Ints, LightCurve, State, faults
+from .lsst_curve import light_curve
 from .lsst_fields import BANDS, WANTED, band_number
 from .lsst_state import UNSCORED_REASONS, LsstHistoryState, LsstState, Rules
 
@@ -113,6 +114,10 @@ class Lsst:
         solar = int(columns.integer("diaSource.ssObjectId")[row])
         band = columns.text("diaSource.band").at(row) or ""
         return {**values, "band": band.lower(), "ssObjectId": str(solar) if solar > 0 else None}
+
+    def light_curve(self, columns: Columns, row: int) -> LightCurve:
+        """The packet's own, forced photometry too."""
+        return light_curve(columns, row)
 
 
 def _or_none(value: float) -> float | None:

@@ -212,6 +212,18 @@ def test_features_have_names_and_units() -> None:
     assert quantity(-1234.5, units["r_linear_trend"]) == "-1234 nJy/day"
 
 
+def test_people_see_the_packets_curve_detections_and_forced_photometry() -> None:
+    forced = [source(MJD - 1, 8.0), source(MJD - 5, None), source(MJD - 4, band="w"), source(MJD - 4, float("inf"))]
+    columns = columns_of(alert(), alert(source(flux=-9.876), curve(2, band="g"), forced))
+    assert Lsst().light_curve(columns, 1) == {
+        "jd": [round(MJD + day + 2_400_000.5, 6) for day in (-2, -1, -1, 0)],
+        "band": ["g", "g", "r", "r"],
+        "flux": [1_000.0, 1_010.0, 8.0, -9.88],
+        "sigma": [50.0] * 4,
+        "forced": [False, False, True, False],
+    }
+
+
 def test_an_object_is_remembered_by_band_and_kind() -> None:
     stream = Lsst(history="state")
     alone = [alert(source(MJD + i, 1_000.0 + i * i)) for i in range(5)]
