@@ -34,7 +34,7 @@ def about(store: redis.Redis) -> APIRouter:
         """The streams on the board: nights (the latest first), model of the latest row, workers that are at it."""
         return await answered(_streams)
 
-    @router.get("/explain/{stream}/{event}", openapi_extra=described(EventArguments, path=("stream", "event")))
+    @router.get("/explain/{stream}/{event:path}", openapi_extra=described(EventArguments, path=("stream", "event")))
     async def explain(request: Request, stream: str, event: str) -> Response:
         """Why a row is on the board: all details. `event` is an object's id, or an event's (of a recent `night`)."""
         asked = await arguments(request, EventArguments, stream=stream, event=event)

@@ -17,7 +17,7 @@ def timeline(store: redis.Redis) -> APIRouter:
     """The route."""
     router = APIRouter(prefix="/api/v1", tags=["about the board"])
 
-    @router.get("/timeline/{stream}/{object}", openapi_extra=described(ObjectArguments, path=("stream", "object")))
+    @router.get("/timeline/{stream}/{object:path}", openapi_extra=described(ObjectArguments, path=("stream", "object")))
     async def events(request: Request, stream: str, object: str) -> Response:
         """The object's notable events (1 in 100 is) of all nights, in order of time: event, score, severity, record."""
         asked = await arguments(request, ObjectArguments, stream=stream, object=object)

@@ -31,7 +31,11 @@ def configured_stream(settings: Settings) -> Stream:
         from .streams.observation import Observation
 
         return Observation(settings.observation.products)
-    return stream_of(settings.stream)
+    if settings.definition is not None:
+        from .streams.own import Own
+
+        return Own(settings.definition, state.capacity, state.lifetime)
+    return stream_of(settings.stream, settings.own)
 
 
 def decoder_of(
@@ -39,7 +43,12 @@ def decoder_of(
 ) -> Decoder:
     """The decoder of the topic's framing; it reads `wanted`, or all that the stream wants."""
     framing = settings.framing or stream.framing
+    pinned = stream.schema() if framing == "plain" else None
+    return make(wanted or stream.wanted, framing, pinned, registry_of(settings))
+
+
+def registry_of(settings: Settings) -> Registry | None:
+    """Where schema ids are looked up, if anywhere."""
     where = settings.registry
-    folder = where.folder or (installed_schemas() if stream.name == "lsst" else None)
-    registry = Registry(where.url, folder, where.cache, patient=True) if where.url or folder else None
-    return make(wanted or stream.wanted, framing, stream.schema() if framing == "plain" else None, registry)
+    folder = where.folder or (installed_schemas() if settings.stream == "lsst" else None)
+    return Registry(where.url, folder, where.cache, patient=True) if where.url or folder else None

@@ -85,6 +85,8 @@ class LsstHistoryState:
     Alerts that fail the gate, or belong to no object, are nobody's: neither they nor their history are remembered.
     """
 
+    keys_per_event = 1
+
     def __init__(self, rules: Rules, capacity: int, lifetime: int, points: int) -> None:
         self.rules = rules
         # A secret salt, in case strangers choose the ids: `KeyedState` says why.
