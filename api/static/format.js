@@ -47,7 +47,8 @@ export const secondsOfMjd = (mjd) => (mjd - MJD_OF_1970) * DAY;
 export function timeOf({ candidate, night }) {
   const { jd, transaction_date: date } = candidate ?? {};
   if (typeof jd === "number") return secondsOfMjd(mjdOfJd(jd));
-  return seconds(typeof date === "string" ? date : night ?? "");
+  const own = typeof date === "string" ? seconds(date) : NaN;
+  return Number.isNaN(own) ? seconds(night ?? "") : own;
 }
 
 /** "12 minutes". */
@@ -60,19 +61,18 @@ export function duration(time) {
 
 /** Right ascension in hours, "15:30:34.92"; of degrees. */
 export function hours(degrees) {
-  return sexagesimal(degrees / 15, 2, 2);
+  return sexagesimal(Math.round(degrees * 24_000) % (24 * 3600 * 100), 100);
 }
 
 /** Declination with its sign, "−06:15:35.3"; of degrees. */
 export function signed(degrees) {
-  return (degrees < 0 ? "−" : "+") + sexagesimal(Math.abs(degrees), 2, 1);
+  return (degrees < 0 ? "−" : "+") + sexagesimal(Math.round(Math.abs(degrees) * 36_000), 10);
 }
 
-function sexagesimal(value, width, digits) {
-  const unit = 10 ** digits;
-  const all = Math.round(value * 3600 * unit); // rounded once: 59.999 never becomes 60
-  const part = String(all % unit).padStart(digits, "0");
-  const second = Math.floor(all / unit);
-  const [h, m, s] = [Math.floor(second / 3600), Math.floor(second / 60) % 60, second % 60];
-  return `${String(h).padStart(width, "0")}:${String(m).padStart(2, "0")}:${String(s).padStart(2, "0")}.${part}`;
+/** `count` parts of a second, `unit` of them a second: whole numbers, so that 59.999 never becomes 60. */
+function sexagesimal(count, unit) {
+  const second = Math.floor(count / unit);
+  const parts = [Math.floor(second / 3600), Math.floor(second / 60) % 60, second % 60];
+  const rest = String(count % unit).padStart(String(unit).length - 1, "0");
+  return `${parts.map((one) => String(one).padStart(2, "0")).join(":")}.${rest}`;
 }

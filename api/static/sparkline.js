@@ -21,7 +21,7 @@ export function sparkline(curve) {
 
 /** An image of an object's notable events through the day that begins with `night`: the higher, the more anomalous. */
 export function dayline(events, night) {
-  const all = (events ?? []).filter((one) => one.night === night).map((one) => ({ ...one, time: timeOf(one) }));
+  const all = (events ?? []).filter((one) => one.night === night).map((one) => ({ ...one, time: timeOf(one) })).filter((one) => Number.isFinite(one.time));
   if (!all.length) return null;
   const begin = seconds(night);
   const x = scale([begin, begin + DAY, ...all.map((one) => one.time)], WIDTH);

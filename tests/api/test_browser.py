@@ -61,7 +61,9 @@ def test_list_object_and_back(browser: "Browser", client: httpx.Client) -> None:
         assert page.locator("h1").inner_text() == names[1]
         assert f"object={names[1]}" in page.url
         page.wait_for_selector(".plot canvas")
-        assert visit.drawn("section:has(h2:text('Light curve'))", "--band-r") > 50
+        curve = client.get(f"/api/v1/explain/ztf/{names[1]}").json()["lightcurve"]
+        marks = sum(band == "r" and mag is not None for band, mag in zip(curve["band"], curve["mag"], strict=True))
+        assert visit.drawn("section:has(h2:text('Light curve'))", "--band-r") > 12 * marks > 12
         assert page.locator(".features tbody tr").count() > 10
         assert page.evaluate("document.activeElement.tagName") == "H1"
         page.keyboard.press("Escape")
@@ -145,3 +147,33 @@ def test_what_is_wrong_is_said(browser: "Browser", store: redis.Redis) -> None:
             server.close()
             page.click("text=Try again")
             page.wait_for_selector("text=/No answer since .* UTC/")
+
+
+WORDS = [
+    ("format", "of.score(0.999999)", "0.99999"),
+    ("format", "of.score(0.29)", "0.29000"),
+    ("format", "of.oneIn(0.99983)", "1 in 5,900"),
+    ("format", "of.number(-0.0001234)", "−1.23e-4"),
+    ("format", "[1234567, 20.76938, null, 0].map(of.number)", ["1,234,567", "20.77", "–", "0"]),
+    ("format", "[232.6454852, 359.99999999].map(of.hours)", ["15:30:34.92", "00:00:00.00"]),
+    ("format", "[-6.2598105, 0.01, -0.5].map(of.signed)", ["−06:15:35.3", "+00:00:36.0", "−00:30:00.0"]),
+    ("format", "of.mjdOfJd(2461363.7851562).toFixed(5)", "61363.28516"),
+    ("format", "of.utc(of.secondsOfMjd(61363.25))", "2026-11-19 06:00:00"),
+    ("format", "of.seconds('2026-11-19 06:50:37.495')", 1795071037.495),
+    ("format", "of.seconds('2026-11-19T07:50:37.495+01:00')", 1795071037.495),
+    ("format", "[59, 60, 7300].map(of.duration)", ["59 seconds", "1 minute", "2 hours"]),
+    (
+        "record",
+        """of.indented('{"a":9223372036854775807,"b":[1,2],"c":{},"d":"x\\\\"{,"}')""",
+        '{\n  "a": 9223372036854775807,\n  "b": [1, 2],\n  "c": {},\n  "d": "x\\"{,"\n}',
+    ),
+    ("download", """of.csv(["a", "b"], [[null, 'x"y'], [false, "1,2"]])""", 'a,b\r\n,"x""y"\r\nfalse,"1,2"\r\n'),
+    ("address", "of.href({stream: 'a b', night: '', object: '</x>&'})", "?stream=a+b&object=%3C%2Fx%3E%26"),
+]
+
+
+def test_words_and_numbers(browser: "Browser", client: httpx.Client) -> None:
+    with Visit(browser, address(client)) as visit:
+        page = visit.go("/static/icon.svg")
+        for file, expression, expected in WORDS:
+            assert page.evaluate(f"import('/static/{file}.js').then((of) => {expression})") == expected

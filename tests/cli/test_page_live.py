@@ -75,8 +75,8 @@ def test_an_object(demo: tuple[int, str], browser: "Browser") -> None:
         page.wait_for_selector(".plot canvas")
         name = page.locator("h1").inner_text()
         curve, scores = "section:has(h2:text('Light curve'))", "section:has(h2:text('Score history'))"
-        assert visit.drawn(curve, "--band-g") + visit.drawn(curve, "--band-r") > 50
-        assert sum(visit.drawn(scores, name) for name in ("--accent", "--high", "--muted")) > 50
+        assert visit.drawn(curve, "--band-g", "--band-r") > 50
+        assert visit.drawn(scores, "--accent", "--high") > 20
         for words in (" band", "MJD", "J2000", "Fink", "ALeRCE", "Lasair", "TNS", "above"):
             assert words in page.locator("main").inner_text()
         links = page.locator(".links a").evaluate_all("all => all.map(a => [a.href.includes('ZTF'), a.rel])")
@@ -105,7 +105,7 @@ def test_a_user(demo: tuple[int, str], browser: "Browser") -> None:
         page.keyboard.press("j")
         page.keyboard.press("Enter")
         page.wait_for_selector("h2:text('Event timeline')")
-        assert sum(visit.drawn("section:has(h2:text('Event timeline'))", name) for name in ("--accent", "--high")) > 20
+        assert visit.drawn("section:has(h2:text('Event timeline'))", "--accent", "--high") > 20
         visit.keep("user-dark.png", whole=True)
 
 

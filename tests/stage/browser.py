@@ -16,12 +16,14 @@ CHROMIUM = shutil.which("chromium")
 MISSING = "" if CHROMIUM and find_spec("playwright") else "needs Chromium and Playwright: make e2e"
 KEPT = Path(__file__).resolve().parents[2] / "build" / "e2e"
 _COUNT = """
-(canvas, name) => {
-  const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim().slice(1);
-  const wanted = [0, 2, 4].map((n) => parseInt(hex.slice(n, n + 2), 16));
+(canvas, names) => {
+  const style = getComputedStyle(document.documentElement);
+  const wanted = names.map((name) => style.getPropertyValue(name).trim().slice(1))
+    .map((hex) => [0, 2, 4].map((n) => parseInt(hex.slice(n, n + 2), 16)));
   const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   let count = 0;
-  for (let n = 0; n < pixels.length; n += 4) count += wanted.every((one, k) => pixels[n + k] === one);
+  for (let n = 0; n < pixels.length; n += 4) 
+    count += wanted.some((colour) => colour.every((one, k) => pixels[n + k] === one));
   return count;
 }
 """
@@ -73,7 +75,8 @@ class Visit:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.page.close()
-        assert kind or self.faults == []
+        if kind is None:
+            assert self.faults == [], self.faults
 
     def go(self, path: str = "/") -> "Page":
         """Open a path."""
@@ -85,9 +88,9 @@ class Visit:
         found: int = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         return found
 
-    def drawn(self, chart: str, colour: str) -> int:
-        """How many pixels of a chart's canvas have a colour of the style sheet: what is drawn in it."""
-        found: int = self.page.locator(f"{chart} canvas").evaluate(_COUNT, colour)
+    def drawn(self, chart: str, *colours: str) -> int:
+        """How many pixels of a chart's canvas have one of these colours of the style sheet."""
+        found: int = self.page.locator(f"{chart} canvas").evaluate(_COUNT, list(colours))
         return found
 
     def keep(self, name: str, whole: bool = False) -> Path:
