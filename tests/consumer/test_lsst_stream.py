@@ -16,6 +16,8 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
+from skimstream.cli.gather import Gatherer
+from skimstream.cli.labels import Labels
 from skimstream.cli.main import app
 from skimstream.cli.models import load_model
 from skimstream.consumer.board import read_nights, read_offsets, read_top
@@ -153,6 +155,19 @@ def test_packets_without_their_history_are_made_up_for() -> None:
     expected = features_of(curves)
     assert remembered(short, 700) == expected
     assert Lsst().open().features(short).matrix.tobytes() != expected
+
+
+def test_training_remembers_as_a_worker_does_whatever_the_order_of_the_files(tmp_path: Path) -> None:
+    few = elasticc()[:800]
+    for number, place in enumerate(np.random.default_rng(5).permutation(len(few)).tolist()):
+        (tmp_path / f"{number:03}.avro").write_bytes(few[place])
+    gatherer = Gatherer(Lsst(history="state"), Labels())
+    assert list(gatherer.files([tmp_path]))[-1] == 800
+    expected = remembered(decoded().take(np.arange(800)), 50)
+    width = 8 * len(Lsst.features)
+    rows = (expected[at : at + width] for at in range(0, len(expected), width))
+    # Several alerts share a time; among those the order is the files'.
+    assert sorted(row.tobytes() for row in gatherer.examples().matrix) == sorted(rows)
 
 
 def test_a_worker_that_is_replaced_half_way_leaves_the_same_board(store: redis.Redis, model: Model) -> None:
