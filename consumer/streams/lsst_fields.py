@@ -112,12 +112,13 @@ def object_features(columns: Columns, fewest: int) -> Floats:
     for place, band in enumerate(BANDS):
         mean, sigma, count, chi2, least, most = (columns.number(statistic(band, name)) for name in STATISTICS)
         many = count >= max(fewest, 2)
-        values = {
-            "weighted_mean": mean,
-            "standard_deviation": sigma,
-            "amplitude": (most - least) / 2,
-            "chi2": chi2 / np.where(many, count - 1, 1.0),
-        }
+        with np.errstate(over="ignore", invalid="ignore"):  # hostile numbers: what isn't finite is missing
+            values = {
+                "weighted_mean": mean,
+                "standard_deviation": sigma,
+                "amplitude": (most - least) / 2,
+                "chi2": chi2 / np.where(many, count - 1, 1.0),
+            }
         for name, value in values.items():
             found[:, place, FEATURES.index(name)] = np.where(many & np.isfinite(value), value, np.nan)
     return found

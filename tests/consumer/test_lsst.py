@@ -177,6 +177,15 @@ def test_statistics_stand_in_where_there_is_no_history() -> None:
     assert value(whole, "r_weighted_mean") != 900.0
 
 
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan"), 1.7e308])
+def test_hostile_statistics_are_missing_or_numbers(bad: float) -> None:
+    names = ("Mean", "Sigma", "Chi2", "Min", "Max")
+    stated = {**{f"r_{name}": bad for name in names}, "r_Ndata": 9.0}
+    for changed in (stated, {**stated, "r_Min": -bad}, {**stated, "r_Ndata": bad}):
+        found = object_features(columns_of(alert(statistics=changed)), 4)
+        assert not np.isinf(found).any()
+
+
 def test_keys_fall_back_from_object_to_solar_system_to_source() -> None:
     ids = [(5, 6), (0, 6), (None, 5), (None, None), (0, 0), (-1, 0)]
     columns = columns_of(
