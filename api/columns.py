@@ -6,7 +6,7 @@ A name of Fink's kind that the board knows nothing of is a column of nulls, so t
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -151,6 +151,22 @@ LAYOUTS: Mapping[str, tuple[Column, ...]] = {
         Column("d:cdsxmatch", "text", "class in SIMBAD; null: alerts bring none", lambda _: None),
         *OURS,
         LIGHT_CURVE,
+    ),
+    "lsst": (
+        OBJECT,
+        Column("i:diaSourceId", "integer", "the source's id", _candid),
+        _record("ssObjectId", "text", "id of the solar-system object, as text"),
+        _record("midpointMjdTai", "number", "time, MJD TAI"),
+        _record("ra", "number", "right ascension, degrees"),
+        _record("dec", "number", "declination, degrees"),
+        _record("band", "text", "u, g, r, i, z or y"),
+        _record("psfFlux", "number", "flux of the difference image, nJy"),
+        _record("psfFluxErr", "number", "its error, nJy"),
+        _record("snr", "number", "signal to noise"),
+        _record("reliability", "number", "real/bogus, 0 to 1"),
+        *(_features(band) for band in ("u", "g", "r", "i", "z", "y")),
+        *OURS,
+        replace(LIGHT_CURVE, about="only if asked for: lists jd, band, flux (nJy), sigma, forced, by time"),
     ),
     "behaviour": (
         OBJECT,
