@@ -5,22 +5,25 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly chaos lint types dev models evaluate evaluate-streams evaluate-behaviour evaluate-observation evaluate-ztf evaluate-fdh bench-scoring bench-ensemble bench-decode bench-bombs bench-models bench-explain fuzz kafka kafka-down dist clean
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## Show what make can do
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/embedded ## Watch anomalies being found; no server needed (FOR=20s for less)
 	$(BIN)/skim demo --for $(FOR)
 
 test: dev lint types ## Install what tests need, check style and types, run all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 nightly: dev ## The tests that take too long for every commit
 	$(BIN)/python -m pytest -q -m nightly
 
 chaos: dev ## The long runs with kills, zombies and rollbacks on a real Kafka and Redis
 	$(BIN)/python -m pytest -q -m chaos
+
+e2e: .venv/e2e ## The page of a running demo in Chromium (apt installs it for root); screenshots stay in build/e2e
+	$(BIN)/python -m pytest -q -m e2e
 
 lint: dev ## Style
 	$(BIN)/ruff check .
@@ -75,6 +78,9 @@ bench-bombs: dev ## How fast hostile messages are refused
 bench-models: dev ## How fast damaged and forged model files are refused, and in how much memory
 	$(BIN)/python benchmarks/models.py
 
+bench-serve: dev ## How fast the API answers on 90 nights, and whether a worker notices 200 slow connections
+	$(BIN)/python benchmarks/serve.py
+
 bench-explain: dev ## How often reasons name what was done to an event, and what they cost
 	$(BIN)/python benchmarks/explain.py
 
@@ -106,6 +112,12 @@ clean: ## Remove everything that was made
 	mkdir -p build/types/skimstream
 	for room in $(ROOMS); do ln -sfn ../../../$$room build/types/skimstream/$$room; done
 	touch $@ .venv/embedded
+
+.venv/e2e: pyproject.toml | .venv/dev
+	$(BIN)/pip install -q -e '.[e2e]'
+	command -v chromium || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } || echo 'no Chromium: its tests are skipped'
+	mkdir -p build/e2e/axe && cd build/e2e/axe && npm pack --silent axe-core@4 && tar xzf axe-core-*.tgz package/axe.min.js || echo 'no axe-core: its test is skipped'
+	touch $@
 
 .venv/fuzz: pyproject.toml | .venv/dev
 	$(BIN)/pip install -q -e '.[fuzz]'

@@ -1,6 +1,7 @@
 """What is on the board: streams and nights, columns, and why a row is there."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
@@ -8,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic_core import to_json
 
-from ..consumer.board import key, read_nights
+from ..consumer.board import key, read_nights, read_workers
 from .arguments import EventArguments, StreamArguments, arguments, described
 from .columns import LAYOUTS, layout
 from .problems import Problem
@@ -30,10 +31,10 @@ def about(store: redis.Redis) -> APIRouter:
 
     @router.get("/streams")
     async def streams() -> Response:
-        """The streams on the board, with their nights (the latest first) and the model of the latest row."""
+        """The streams on the board: nights (the latest first), model of the latest row, workers that are at it."""
         return await answered(_streams)
 
-    @router.get("/explain/{stream}/{event}", openapi_extra=described(EventArguments, path=("stream", "event")))
+    @router.get("/explain/{stream}/{event:path}", openapi_extra=described(EventArguments, path=("stream", "event")))
     async def explain(request: Request, stream: str, event: str) -> Response:
         """Why a row is on the board: all details. `event` is an object's id, or an event's (of a recent `night`)."""
         asked = await arguments(request, EventArguments, stream=stream, event=event)
@@ -48,7 +49,9 @@ def _schema(store: redis.Redis, stream: str) -> dict[str, Any]:
         must_be_there(store, stream)
         nights = read_nights(store, stream)[:1]
         rows = [one for places in members(store, stream, nights, 10) for one in entries(store, stream, places)]
-    columns = [{"name": one.name, "type": one.kind, "about": one.about} for one in layout(stream, rows)]
+    columns = [
+        {"name": one.name, "type": one.kind, "about": one.about, "large": one.large} for one in layout(stream, rows)
+    ]
     return {"stream": stream, "columns": columns}
 
 
@@ -59,13 +62,19 @@ def _streams(store: redis.Redis) -> list[dict[str, Any]]:
 def _stream(store: redis.Redis, stream: str, nights: list[str]) -> dict[str, Any]:
     latest = nights[:1]
     first = [one for places in members(store, stream, latest, 1) for one in entries(store, stream, places)]
+    workers = read_workers(store, stream)
     rows: Any = store.zcard(key(stream, "top", latest[0])) if latest else 0
     return {
         "stream": stream,
         "nights": nights,
         "rows_of_latest": rows,
         "model": first[0].details.get("model") if first else None,
+        "workers": {"alive": workers.alive, "last_seen": _utc(workers.last)},
     }
+
+
+def _utc(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _explain(store: redis.Redis, asked: EventArguments) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from ..consumer.streams.own import Own
 from .about import about
+from .follow import follow
 from .gate import Gate, Limits
 from .guide import guide
 from .health import health
@@ -16,7 +17,9 @@ from .limits import Buckets
 from .metrics import Metrics
 from .problems import install
 from .score import Models, score
+from .site import site
 from .tables import tables
+from .timeline import timeline
 
 
 def create_app(
@@ -29,7 +32,8 @@ def create_app(
 ) -> FastAPI:
     """The app. `store` is the board's Redis, shared by all requests; without `token` nobody needs one.
 
-    `clock` gives seconds and is what the limits on rate go by. `own`: streams of one's own, to score events of.
+    `clock` gives seconds: the limits on rate go by it, and the longest time that somebody follows at a stretch.
+    `own`: streams of one's own, to score events of.
     """
     limits = limits or Limits()
     metrics = Metrics()
@@ -40,9 +44,17 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for router in (tables(store), about(store), score(models, own or {}), health(store, metrics)):
+    for router in (
+        tables(store),
+        about(store),
+        timeline(store),
+        follow(store, clock),
+        score(models, own or {}),
+        health(store, metrics),
+    ):
         app.include_router(router)
     app.include_router(guide(app))
+    app.include_router(site())
     install(app)
     app.add_middleware(Gate, limits=limits, buckets=Buckets(limits.rate, clock), token=token, metrics=metrics)
     return app

@@ -58,6 +58,15 @@ class EventArguments(BaseModel):
     night: Annotated[Day | None, Field(description="Where to look; if none, where the object was last.")] = None
 
 
+class ObjectArguments(BaseModel):
+    """Of `/api/v1/timeline/{stream}/{object}`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stream: Stream
+    object: Annotated[str, Field(min_length=1, max_length=256, description="An object's id.")]
+
+
 class TableArguments(StreamArguments):
     """What every table takes."""
 
@@ -68,6 +77,11 @@ class TableArguments(StreamArguments):
     def names(self) -> tuple[str, ...]:
         """The columns that are asked for, each once; () = all."""
         return split("columns", self.columns, MOST_COLUMNS)
+
+    @property
+    def whole(self) -> bool:
+        """Whether any of them is of what is large in a row."""
+        return "d:lightcurve" in self.names
 
 
 class AnomalyArguments(TableArguments):

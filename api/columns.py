@@ -26,12 +26,16 @@ _FAMILIES = re.compile(r"[idvb]:[A-Za-z0-9_]{1,62}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: `value` finds it in a row of the board; null where it isn't there or isn't of this kind."""
+    """A column: `value` finds it in a row of the board; null where it isn't there or isn't of this kind.
+
+    One that is `large` is only there if it is asked for by its name.
+    """
 
     name: str
     kind: Kind
     about: str
     value: Callable[[Entry], Any]
+    large: bool = False
 
     def of(self, entry: Entry) -> Any:
         """The value, of the column's kind."""
@@ -118,6 +122,13 @@ OURS = (
     _detail("z", "json", "the same in standard deviations of the recent past"),
     _detail("model", "text", "id of the model"),
 )
+LIGHT_CURVE = Column(
+    "d:lightcurve",
+    "json",
+    "only if asked for: lists jd, band, mag, sigma, limit (mag is null then), positive, by time",
+    lambda entry: entry.details.get("lightcurve"),
+    large=True,
+)
 LAYOUTS: Mapping[str, tuple[Column, ...]] = {
     "ztf": (
         OBJECT,
@@ -136,6 +147,7 @@ LAYOUTS: Mapping[str, tuple[Column, ...]] = {
         *(_features(band) for band in ("g", "r")),
         Column("d:cdsxmatch", "text", "class in SIMBAD; null: alerts bring none", lambda _: None),
         *OURS,
+        LIGHT_CURVE,
     ),
     "behaviour": (
         OBJECT,
@@ -172,16 +184,16 @@ def layout(stream: str, rows: Iterable[Entry] = ()) -> tuple[Column, ...]:
     for columns in LAYOUTS.values():
         if kinds and kinds.keys() <= {"band", *(one.name.removeprefix("i:") for one in columns)}:
             return columns
-    return (OBJECT, *(_record(name, kind, "as the record has it") for name, kind in kinds.items()), *OURS)
+    return (OBJECT, *(_record(name, kind, "as the record has it") for name, kind in kinds.items()), *OURS, LIGHT_CURVE)
 
 
 def choose(known: Sequence[Column], names: Sequence[str]) -> list[Column]:
-    """The columns that are asked for, in that order; all if none is. Names that can't be columns are passed over.
+    """The columns that are asked for, in that order; all but large ones if none is.
 
-    Raises `Problem` if nothing is left.
+    Names that can't be columns are passed over. Raises `Problem` if nothing is left.
     """
     if not names:
-        return list(known)
+        return [one for one in known if not one.large]
     by_name = {one.name: one for one in known}
     found = [by_name.get(name) or _nothing(name) for name in names if name in by_name or _FAMILIES.fullmatch(name)]
     if not found:

@@ -17,8 +17,9 @@ from .problems import Problem
 
 log = logging.getLogger(__name__)
 
-# Probes need no token: an orchestrator has none.
-OPEN = ("/live", "/ready")
+# Probes need no token: an orchestrator has none. Nor does the page, which asks for it. Neither counts for the rate.
+OPEN = ("/live", "/ready", "/")
+OPEN_FOLDER = "/static/"
 # Answers run nothing and are shown in nobody's frame; a page sets its own.
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -83,7 +84,7 @@ class Gate:
                 scope, receive, sent
             )
         finally:
-            path = getattr(scope.get("route"), "path", "other")
+            path = getattr(scope.get("route"), "path_format", "other")
             self.metrics.answered(path, scope["method"], status, perf_counter() - begun)
 
     def _let_in(self, scope: Scope) -> None:
@@ -91,7 +92,7 @@ class Gate:
         headers = Headers(scope=scope)
         if self.limits.hosts and _name(headers.get("host", "")) not in self.limits.hosts:
             raise Problem(421, "this server doesn't answer to that name; see `skim serve --help`, --allow-host")
-        if scope["path"] in OPEN:
+        if scope["path"] in OPEN or scope["path"].startswith(OPEN_FOLDER):
             return
         wait = self.buckets.wait(scope["client"][0] if scope.get("client") else "")
         if wait:

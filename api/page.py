@@ -97,7 +97,7 @@ def _by_time(
             [one for one in places if one.score >= asked.min_score]
             for places in members(client, asked.stream, some, asked.of_each_night)
         ]
-        for there in _read(client, asked.stream, places):
+        for there in _read(client, asked.stream, places, asked.whole):
             for entry in sorted(there, key=lambda one: (-one.time, one.object)):
                 past = (
                     after is None
@@ -108,14 +108,14 @@ def _by_time(
                     yield entry
 
 
-def _read(client: redis.Redis, stream: str, places: Sequence[Sequence[Member]]) -> Iterator[list[Entry]]:
+def _read(client: redis.Redis, stream: str, places: Sequence[Sequence[Member]], whole: bool) -> Iterator[list[Entry]]:
     """The rows of each night; details are fetched for many nights at once."""
     waiting: list[Sequence[Member]] = []
     for number, there in enumerate(places, 1):
         waiting.append(there)
         if number == len(places) or sum(map(len, waiting)) >= AT_ONCE:
             by_night: dict[str, list[Entry]] = {}
-            for entry in entries(client, stream, [one for some in waiting for one in some]):
+            for entry in entries(client, stream, [one for some in waiting for one in some], whole):
                 by_night.setdefault(entry.night, []).append(entry)
             yield from by_night.values()
             waiting = []
@@ -142,4 +142,4 @@ def _by_score(
     rest = iter(one for _, one in places)
     size = min(AT_ONCE, asked.n + 1)
     while some := list(islice(rest, size)):
-        yield from (entry for entry in entries(client, asked.stream, some) if _wanted(entry, asked))
+        yield from (entry for entry in entries(client, asked.stream, some, asked.whole) if _wanted(entry, asked))

@@ -84,8 +84,11 @@ def members(client: redis.Redis, stream: str, nights: Sequence[str], top: int) -
     ]
 
 
-def entries(client: redis.Redis, stream: str, chosen: Sequence[Member]) -> list[Entry]:
-    """Their rows, in the same order; one that has left the board in the meantime is left out."""
+def entries(client: redis.Redis, stream: str, chosen: Sequence[Member], whole: bool = False) -> list[Entry]:
+    """Their rows, in the same order; one that has left the board in the meantime is left out.
+
+    Unless the `whole` is asked for, without what few tables show.
+    """
     by_night: dict[str, list[Member]] = {}
     for one in chosen:
         by_night.setdefault(one.night, []).append(one)
@@ -99,7 +102,7 @@ def entries(client: redis.Redis, stream: str, chosen: Sequence[Member]) -> list[
         for one, detail in zip(there, texts, strict=True)
     }
     return [
-        Entry(one.night, one.rank, one.object, from_json(_shown(detail)))
+        Entry(one.night, one.rank, one.object, from_json(detail if whole else _shown(detail)))
         for one in chosen
         if (detail := details[one.night, one.object]) is not None
     ]
@@ -147,11 +150,11 @@ def of_event(client: redis.Redis, stream: str, wanted: str, night: str | None) -
 
 
 def _shown(detail: bytes) -> bytes:
-    """A row's JSON without `explained`: it is half of the text, and no table shows it.
+    """A row's JSON without `explained` and `lightcurve`: they are most of the text, and few tables show them.
 
     Within a JSON text these quotes would be escaped, so what is found is the key itself.
 
-    >>> _shown(b'{"event":"1","explained":{"feature":["a"]},"features":{"a":1.0},"model":"m"}')
+    >>> _shown(b'{"event":"1","explained":{"feature":["a"]},"lightcurve":{},"features":{"a":1.0},"model":"m"}')
     b'{"event":"1","features":{"a":1.0},"model":"m"}'
     """
     begins = detail.find(b',"explained":{')

@@ -1,4 +1,4 @@
-"""`skim demo`: broker, store, simulated streams, workers and a live view in one command."""
+"""`skim demo`: broker, store, simulated streams, workers, a live view and the page in one command."""
 
 import sys
 from typing import Annotated
@@ -17,16 +17,18 @@ def demo(
     sessions: Annotated[str, typer.Option(help="Simulated web sessions a second.")] = "400",
     anomalies: Annotated[str, typer.Option(help="Share of injected anomalies.")] = "0.5%",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same events.")] = 7,
+    page_port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the page; 0 takes a free one.")] = 0,
 ) -> None:
     """Watch anomalies being found: a simulated ZTF-like night and web sessions, through Kafka to a Redis board.
 
     Needs no server: the broker is librdkafka's mock cluster, the store a Valkey from a wheel. Injected anomalies are
-    marked in the lists (their truth travels on a side topic; no worker reads it). Ctrl-C stops it, twice at once. The
-    last line is one JSON object of the figures in the summary.
+    marked in the lists (their truth travels on a side topic; no worker reads it). One of the first lines is the
+    address of the page, for a browser, as long as the demo runs. Ctrl-C stops it, twice at once. The last line is one
+    JSON object of the figures in the summary.
     """
     from . import values
     from .performance import Plan, perform
 
     length = values.seconds(duration) if duration else (None if sys.stdout.isatty() else UNATTENDED_SECONDS)
     rates = {"ztf": values.rate(alerts), "behaviour": values.rate(sessions)}
-    perform(Plan(length, kafka, redis, rates, values.share(anomalies), seed))
+    perform(Plan(length, kafka, redis, rates, values.share(anomalies), seed, page_port))

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..consumer.streams.ztf import BANDS, SCORED_BANDS, Gate, Ztf
+from ..consumer.streams.ztf import SCORED_BANDS, Gate, Ztf
+from ..consumer.streams.ztf_curve import BANDS
 from ..producer.archive import messages
 from ..producer.hosts import Host, distinct, host_of
 from ..producer.simulate.event import Simulated

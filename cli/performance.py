@@ -23,6 +23,7 @@ from ..consumer.letter import SUFFIX
 from ..consumer.run import connect
 from ..schemas.errors import SkimError
 from .embedded import Backlog, embedded_broker, embedded_store
+from .page import Page
 from .signals import stop_flag
 from .simulate import TRUTH, encoder, simulated
 from .view import Show, Standing, summary
@@ -55,7 +56,10 @@ class DemoError(SkimError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What to show: for how many seconds (None = until Ctrl-C), on which servers (None = embedded), how fast."""
+    """What to show: for how many seconds (None = until Ctrl-C), on which servers (None = embedded), how fast.
+
+    `page_port`: where the page listens; 0 = a free port.
+    """
 
     seconds: float | None
     kafka: str | None
@@ -63,6 +67,7 @@ class Plan:
     rates: Mapping[str, float | None]
     anomalies: float
     seed: int
+    page_port: int = 0
 
 
 @dataclass
@@ -94,8 +99,11 @@ def perform(plan: Plan) -> None:
         )
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skim-demo-")))
         workers = {stream: Worker(stream, topics[stream], kafka, url, folder) for stream in STREAMS}
+        page = Page(url, plan.page_port, folder)
         for worker in workers.values():
             stack.callback(worker.kill)
+        stack.callback(page.kill)
+        typer.echo(f"the page: {page.address()}/?stream={board_name(STREAMS[0])}", err=True)
 
         def read(topic: str) -> int | None:
             streams = [stream for stream in STREAMS if topic == topics[stream]]

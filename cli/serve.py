@@ -1,4 +1,4 @@
-"""`skim serve`: the HTTP API of the board."""
+"""`skim serve`: the page of the board, and its HTTP API."""
 
 import ipaddress
 from collections.abc import Callable, Mapping
@@ -20,6 +20,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 # Beyond it connections get 503 at once; each that waits costs some kilobytes.
 CONNECTIONS = 1_000
 KEEP_ALIVE_SECONDS = 10
+GOODBYE_SECONDS = 2  # for answers in hand; those who follow the stream would never end by themselves
 
 
 def serve(
@@ -41,7 +42,7 @@ def serve(
     per_second: Annotated[float, typer.Option(min=0.01, help="Requests a second and client, after a burst.")] = 20.0,
     burst: Annotated[int, typer.Option(min=1, help="Requests that a client may make at once.")] = 100,
 ) -> None:
-    """Serve the board over HTTP: tables as Fink's API has them, reasons, and scores for single events.
+    """Serve the board over HTTP: a live page, tables as Fink's API has them, reasons, and scores for single events.
 
     It is a process of its own that only reads: workers don't notice it, and any number may run. It listens on loopback,
     without a token; open it to others with --host 0.0.0.0 and a token, behind a proxy that speaks TLS.
@@ -51,10 +52,12 @@ def serve(
 
     \b
     skim serve &
+    http://127.0.0.1:8000                                                  the page: tonight's list, as it changes
     curl 'http://127.0.0.1:8000/api/v1/anomaly?n=10'                        tonight's ten, as Fink's API gives them
     curl 'http://127.0.0.1:8000/api/v1/anomaly?order=score&night=2026-11-21&output-format=csv'
     curl 'http://127.0.0.1:8000/api/v1/objects?objectId=ZTF26aaaaaaa'       every night that kept it
     curl 'http://127.0.0.1:8000/api/v1/explain/ztf/ZTF26aaaaaaa'            why it is there
+    curl -N 'http://127.0.0.1:8000/api/v1/stream?stream=ztf'               rows as they come
     http://127.0.0.1:8000/docs                                             everything else
     """
     import uvicorn
@@ -86,10 +89,12 @@ def serve(
         proxy_headers=False,  # a client could name itself as another, and have another's rate
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GOODBYE_SECONDS,
     )
     listening = listen(host, port)
     name = f"[{host}]" if ":" in host else host
-    typer.echo(f"skim: http://{name}:{listening.getsockname()[1]}/docs; Ctrl-C to stop", err=True)
+    address = f"http://{name}:{listening.getsockname()[1]}"
+    typer.echo(f"skim: the page is {address}, the API {address}/docs; Ctrl-C to stop", err=True)
     with suppress(KeyboardInterrupt):  # uvicorn finishes what it has in hand, then raises it again
         uvicorn.Server(options).run([listening])
 

@@ -3,6 +3,8 @@
 Keys (people read them with redis-cli), for the stream `ztf`:
     skim:{ztf}:top:2026-11-21       sorted set: object → its highest score of that night
     skim:{ztf}:details:2026-11-21   hash: object → JSON of the event behind that score
+    skim:{ztf}:timeline:2026-11-21  hash: object → lines of JSON, its notable events of that night, the latest last
+    skim:{ztf}:log                  stream: the latest 10,000 changes of the lists, for those who follow them
     skim:{ztf}:offsets              hash: <topic>/<partition> → next offset to read
 What the partitions have learned stands beside it: checkpoint.py.
 The braces keep all keys of a stream on one shard of a Redis Cluster, as one script needs them to be.
@@ -19,6 +21,9 @@ import redis
 from .fence import Fence
 from .streams.base import SECONDS_A_DAY, night_name
 
+# A worker is heard every second, or between two batches: 15 s without a word are an outage or the end.
+SILENT_SECONDS = 15.0
+
 
 def key(stream: str, *parts: str) -> str:
     """The Redis key of one thing of a stream.
@@ -31,13 +36,19 @@ def key(stream: str, *parts: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One event worth a place: `details` is JSON and names its event."""
+    """One event worth a place: `details` is JSON and names its event.
+
+    `line` is JSON on one line, for those who follow the list, and for the object's timeline if the event is `notable`.
+    Without details it asks for no place, and goes onto the timeline alone.
+    """
 
     night: int
     object: str
     score: float
     event: str
     details: str
+    line: str = "{}"
+    notable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,14 @@ class Committed:
     applied: bool
     stored: int | None
     changed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """How many workers live, and when any was last heard (seconds since 1970; None = not within a day)."""
+
+    alive: int
+    last: float | None
 
 
 class Board:
@@ -78,7 +97,7 @@ class Board:
         stored, which means that the first was applied.
         """
         nights = sorted({row.night for row in rows})
-        keys = [key(self.stream, name) for name in ("offsets", "checkpoints", "inflight")]
+        keys = [key(self.stream, name) for name in ("offsets", "checkpoints", "inflight", "log")]
         arguments: list[str] = [
             partition,
             str(fence.offset),
@@ -89,11 +108,11 @@ class Board:
         ]
         for night in nights:
             name = night_name(night)
-            keys += [key(self.stream, "top", name), key(self.stream, "details", name)]
+            keys += [key(self.stream, kind, name) for kind in ("top", "details", "timeline")]
             chosen = [row for row in rows if row.night == night]
-            arguments.append(str(len(chosen)))
+            arguments += [name, str(len(chosen))]
             for row in chosen:
-                arguments += [row.object, repr(row.score), row.event, row.details]
+                arguments += [row.object, repr(row.score), row.event, row.details, row.line, "1" if row.notable else ""]
         answer: Any = self._script(keys=keys, args=arguments)
         status, second, *others = [_text(value) for value in answer]
         if status == "STALE":
@@ -144,6 +163,14 @@ def read_offsets(client: redis.Redis, stream: str) -> dict[str, int]:
     """Next offset by `<topic>/<partition>`."""
     stored: Any = client.hgetall(key(stream, "offsets"))
     return {_text(name): int(_text(offset)) for name, offset in stored.items()}
+
+
+def read_workers(client: redis.Redis, stream: str) -> Heard:
+    """Who is at work on a stream."""
+    seconds, _ = client.time()
+    found: Any = client.zrange(key(stream, "workers"), 0, -1, withscores=True)
+    times = [float(when) for _, when in found]
+    return Heard(sum(when > seconds - SILENT_SECONDS for when in times), max(times, default=None))
 
 
 def _details(detail: bytes | str | None) -> Mapping[str, Any]:

@@ -1,11 +1,16 @@
 -- One batch of one partition onto the board: all of it or nothing (a Redis script is atomic).
 --
--- KEYS: offsets, checkpoints, inflight, then a pair (top, details) for every night in the batch.
+-- KEYS: offsets, checkpoints, inflight, log, then three (top, details, timeline) for every night in the batch.
 -- ARGV: partition, first, checkpoint as the worker knows it, next, rows kept a night, seconds to keep them,
---       then for every night: number of rows, and for every row: object, score, event, details (JSON with "event").
+--       then for every night: its name, number of rows, and for every row:
+--       object, score, event, details (JSON with "event"; "" = no place is asked for), line (JSON for people who follow),
+--       notable ("1": the line goes onto the object's timeline).
 -- Answer: {"STALE", stored offset, stored checkpoint} and nothing is applied, or
 --         {"APPLIED", changed rows, then for every night its floor ("" while the list isn't full)}.
 -- Scores and ids travel as text: Lua's numbers are doubles, and ZTF's candid exceeds 2^53.
+
+local LOGGED = 10000 -- changes that somebody who was away can catch up with: minutes of a busy night, 3 MB
+local TIMELINE_BYTES = 4096 -- an object's latest dozen of notable events; with 2 kept objects a row, 8 MB a night
 
 local stored, checkpoint = redis.call('HGET', KEYS[1], ARGV[1]), redis.call('HGET', KEYS[2], ARGV[1])
 if stored ~= ARGV[2] or checkpoint ~= ARGV[3] then
@@ -15,22 +20,49 @@ end
 local kept, seconds = tonumber(ARGV[5]), ARGV[6]
 local answer, changed, at = {'APPLIED', 0}, 0, 7
 
-for key = 4, #KEYS, 2 do
-  local top, details = KEYS[key], KEYS[key + 1]
-  local rows = tonumber(ARGV[at])
-  at = at + 1
-  for _ = 1, rows do
-    local object, score, event, detail = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-    at = at + 4
-    if redis.call('ZADD', top, 'GT', 'CH', score, object) == 1 then
+-- Whether the row takes the object's place, or its details those of an event that was as anomalous.
+local function place(top, details, object, score, event, detail)
+  if redis.call('ZADD', top, 'GT', 'CH', score, object) == 1 then
+    redis.call('HSET', details, object, detail)
+    return true
+  elseif tonumber(redis.call('ZSCORE', top, object)) == tonumber(score) then
+    -- The same object with the same score from two partitions: the smaller event id wins, whoever came first.
+    if event < cjson.decode(redis.call('HGET', details, object))['event'] then
       redis.call('HSET', details, object, detail)
+      return true
+    end
+  end
+  return false
+end
+
+-- The line at the end of the object's, its oldest lines dropped if they are too many.
+local function remember(timeline, object, line)
+  local known = redis.call('HGET', timeline, object)
+  if not known and redis.call('HLEN', timeline) >= 2 * kept then
+    return
+  end
+  local text = (known or '') .. line .. '\n'
+  while #text > TIMELINE_BYTES do
+    text = text:sub(text:find('\n', 1, true) + 1)
+  end
+  redis.call('HSET', timeline, object, text)
+  redis.call('EXPIRE', timeline, seconds)
+end
+
+for key = 5, #KEYS, 3 do
+  local top, details, timeline = KEYS[key], KEYS[key + 1], KEYS[key + 2]
+  local night, rows = ARGV[at], tonumber(ARGV[at + 1])
+  at = at + 2
+  for _ = 1, rows do
+    local object, score, event, detail, line, notable =
+      ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
+    at = at + 6
+    if detail ~= '' and place(top, details, object, score, event, detail) then
       changed = changed + 1
-    elseif tonumber(redis.call('ZSCORE', top, object)) == tonumber(score) then
-      -- The same object with the same score from two partitions: the smaller event id wins, whoever came first.
-      if event < cjson.decode(redis.call('HGET', details, object))['event'] then
-        redis.call('HSET', details, object, detail)
-        changed = changed + 1
-      end
+      redis.call('XADD', KEYS[4], 'MAXLEN', '~', LOGGED, '*', 'night', night, 'object', object, 'line', line)
+    end
+    if notable == '1' then
+      remember(timeline, object, line)
     end
   end
   local surplus = redis.call('ZCARD', top) - kept
@@ -47,6 +79,9 @@ for key = 4, #KEYS, 2 do
     floor = redis.call('ZRANGE', top, 0, 0, 'WITHSCORES')[2]
   end
   answer[#answer + 1] = floor
+end
+if changed > 0 then
+  redis.call('EXPIRE', KEYS[4], seconds)
 end
 
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])

@@ -1,7 +1,6 @@
 """One partition's detector: its features' memory and its ensemble. Columns go in, scored events come out."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,13 +16,11 @@ from ..scoring.errors import ModelError
 from ..scoring.explain import Explanations
 from ..scoring.keyed import MAX_COUNT, read_array
 from ..scoring.model import Model
-from ..scoring.threshold import SEVERITIES
 from ..scoring.words import noun_of
 from .batch import Batch
-from .board import Board, Row
 from .checkpoint import Begun, CheckpointError, Saved
 from .inflight import deaths_at, quarantined
-from .streams.base import Floats, Ints, Stream, night_name
+from .streams.base import Floats, Ints, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,73 +199,6 @@ class Partition:
             noun_of(self.stream.name),
             self.ensemble.contributions(matrix, scores, chosen),
         )
-
-    def rows(self, featured: Featured, scores: Scores, board: Board) -> list[Row]:
-        """The events that may belong on the board: all until a night's list is full, then those above its floor.
-
-        The only step that looks at single events: a full list of 1,000 takes one event in a few hundred.
-        """
-        nights = self.stream.nights(featured.columns)[featured.rows]
-        floor = np.zeros(len(nights))
-        for night in np.unique(nights).tolist():
-            floor[nights == night] = board.floor(night)
-        chosen = np.flatnonzero(scores.score >= floor)
-        why = self.explain(featured.matrix, scores, chosen)
-        calibrated = self.model.probability
-        likely = None if calibrated is None else calibrated.apply(scores.raw[chosen, 0])
-        rows = []
-        for place, i in enumerate(chosen.tolist()):
-            row, night = int(featured.rows[i]), int(nights[i])
-            event = self.stream.event_id(featured.columns, row)
-            details: dict[str, Any] = {
-                "event": event,
-                "night": night_name(night),
-                "score": float(scores.score[i]),
-                "combined": float(scores.combined[i]),
-                **({} if likely is None else {"probability": float(likely[place])}),
-                "raw": _by_part(self.ensemble.parts, scores.raw[i]),
-                "z": _by_part(self.ensemble.parts, scores.z[i]),
-                "severity": _severity(scores.alarms[i]),
-                "reasons": [reason.to_json() for reason in why.reasons(place)],
-                "explained": why.table(place),
-                "features": {
-                    name: float(value)
-                    for name, value in zip(self.stream.features, featured.matrix[i], strict=True)
-                    if np.isfinite(value)
-                },
-                "model": self.model_id,
-                "candidate": self.stream.describe(featured.columns, row),
-            }
-            if scores.shadow is not None:
-                details["shadow"] = {
-                    "model": self.shadow_id,
-                    "score": _known(scores.shadow.score[i]),
-                    "combined": _known(scores.shadow.combined[i]),
-                }
-            rows.append(
-                Row(
-                    night,
-                    self.stream.object_id(featured.columns, row),
-                    float(scores.score[i]),
-                    event,
-                    json.dumps(details, separators=(",", ":"), allow_nan=False),
-                )
-            )
-        return rows
-
-
-def _by_part(parts: tuple[str, ...], values: Floats) -> dict[str, float | None]:
-    return {part: _known(v) for part, v in zip(parts, values, strict=True)}
-
-
-def _severity(alarms: NDArray[np.bool_]) -> str | None:
-    """The highest of an event's severities."""
-    raised = [name for name, alarm in zip(SEVERITIES, alarms, strict=True) if alarm]
-    return raised[-1] if raised else None
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

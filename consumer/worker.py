@@ -36,6 +36,8 @@ from .metrics import Metrics
 from .opening import LostOffsets, settle
 from .partition import Featured, Partition
 from .patience import Interrupted, Patience, Unavailable, later
+from .pulse import Pulse
+from .rows import rows_of
 from .streams.base import Stream
 from .tally import Tally, account
 from .watchdog import Watchdog
@@ -86,6 +88,7 @@ class Worker:
         self.checkpoints = Checkpoints(board.client, board.stream)
         self.inflight = Inflight(board.client, board.stream)
         self.memory = Memory(self.checkpoints, clock)
+        self.pulse = Pulse(board.client, board.stream)
         self.chosen = Chosen(model, stream, Bundles(board.client, board.stream), metrics)
         self.patience: Patience | None = None
         self.stopping: Callable[[], bool] = lambda: False
@@ -127,6 +130,7 @@ class Worker:
             if self.clock() - reported >= REPORT_SECONDS:
                 reported = self.clock()
                 self.report(source)
+                self.pulse.beat()
                 self.verify(source)
                 self.follow(source)
                 source.commit(self.applied)
@@ -206,7 +210,7 @@ class Worker:
         """One batch through all stages, onto the board. Raises `Stale` if the fence refuses it: nothing was applied."""
         work = self.prepare(partition, batch)
         featured, scores = self.learn(partition, work)
-        rows = partition.rows(featured, scores, self.board)
+        rows = rows_of(partition, featured, scores, self.board)
         self.reached("learned")
         changed = self._insist(lambda: self._commit(partition, work, rows), self._owned(partition))
         partition.fence = partition.fence._replace(offset=batch.following)

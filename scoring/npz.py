@@ -26,6 +26,9 @@ TOTAL_BYTES = 512 << 20
 MEMBERS = 64
 # A directory entry is 46 bytes and a name; those of a model have up to 24.
 DIRECTORY_BYTES = MEMBERS * 256
+# Checkpoints are written every ten seconds: the default, 6, takes twice as long (44 ms, not 23) and makes them a
+# twentieth smaller.
+LEVEL = 1
 # What is held twice while an array fills up.
 CHUNK_BYTES = 1 << 20
 
@@ -45,7 +48,10 @@ LAST_CODE_POINT, SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
 def write_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
     """The arrays as npz bytes; equal arrays give equal bytes."""
     stream = io.BytesIO()
-    np.savez_compressed(stream, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, allowZip64=False, compresslevel=LEVEL) as archive:
+        for name in sorted(arrays):
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asarray(arrays[name]), version=(1, 0), allow_pickle=False)
     return stream.getvalue()
 
 

@@ -40,6 +40,16 @@ names = [fastavro.parse_schema(json.loads(file.read_text()))["name"] for file in
 print(json.dumps({"from": str(pathlib.Path(schemas.__file__).parent), "names": names}))
 """
 
+# With the extras that the wheel was installed with: what imports others isn't to be imported.
+IMPORT_ALL = """
+import importlib, json, pkgutil
+import skimstream
+names = [found.name for found in pkgutil.walk_packages(skimstream.__path__, "skimstream.")]
+for name in names:
+    importlib.import_module(name)
+print(json.dumps(names))
+"""
+
 
 def run(*command: str | Path, cwd: Path, timeout: float) -> str:
     """Standard output of a command that must succeed, in an environment without traces of the tree's own."""
@@ -131,6 +141,13 @@ def test_every_schema_is_read_from_the_wheel(source: Path, elsewhere: Path) -> N
     assert len(answer["names"]) == len(list((source / "schemas").rglob("*.avsc"))) > 0
 
 
+def test_every_module_is_imported_from_the_wheel(elsewhere: Path) -> None:
+    names = json.loads(run(elsewhere / "venv/bin/python", "-W", "error", "-c", IMPORT_ALL, cwd=elsewhere, timeout=120))
+    assert {name.split(".")[1] for name in names} == set(ROOMS)
+    assert len(names) > 150
+
+
+@pytest.mark.nightly  # its kernels are compiled anew: a minute and a half; the tree's own demo runs by default
 def test_demo(elsewhere: Path) -> None:
     out = run(elsewhere / "venv/bin/skim", "demo", "--for", "20s", cwd=elsewhere, timeout=DEMO_SECONDS)
     figures: dict[str, Any] = json.loads(out.splitlines()[-1])

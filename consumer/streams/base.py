@@ -1,6 +1,6 @@
 """What a kind of stream has to say: what to read, what is wrong with a record, its key, its time, its features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Protocol
@@ -15,6 +15,9 @@ from ...scoring.entities import Entities, Keys
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# By name ("jd", "band", …) lists of equal length, in order of time; None = not measured.
+LightCurve = Mapping[str, Sequence[float | str | bool | None]]
 
 SECONDS_A_DAY = 86_400.0
 EPOCH = date(1970, 1, 1)
@@ -108,6 +111,9 @@ class Stream(Protocol):
 
     def describe(self, columns: Columns, row: int) -> Mapping[str, float | int | str | None]:
         """A few fields of the record for people who look at the board."""
+
+    def light_curve(self, columns: Columns, row: int) -> LightCurve | None:
+        """The brightness over time that the record brings, for people who look at it; None if it brings none."""
 
 
 def faults(*rules: tuple[NDArray[np.bool_], DecodeError]) -> list[tuple[int, DecodeError]]:

@@ -89,6 +89,9 @@ class Behaviour:
         amount = columns.number("transaction_amount")[row]
         return {**texts, "transaction_amount": float(amount) if np.isfinite(amount) else None}
 
+    def light_curve(self, columns: Columns, row: int) -> None:
+        """None: sessions have no brightness."""
+
 
 class BehaviourState:
     """One partition's users. Satisfies `State`."""

@@ -102,6 +102,9 @@ class Observation:
         texts = {name: columns.text(name).at(row) for name in names}
         return {**texts, **{name: _or_none(columns.number(name)[row]) for name in NUMBERS}}
 
+    def light_curve(self, columns: Columns, row: int) -> None:
+        """None: records of observations have none."""
+
 
 class ObservationState(Stateless):
     """One partition's instrument modes. Satisfies `State`: they are few, so no key owns them."""

@@ -205,6 +205,9 @@ class Own:
         found = {name: self.said(columns, name, row) for name in shown}
         return {name: one[:ID_BYTES] if isinstance(one, str) else one for name, one in found.items()}
 
+    def light_curve(self, columns: Columns, row: int) -> None:
+        """None: nobody said which field is a brightness."""
+
 
 class OwnState:
     """One partition's keys and other entities. Satisfies `State`."""

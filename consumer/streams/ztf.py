@@ -19,9 +19,9 @@ from ...scoring.entities import LIFETIME, Entities, Keys
 from ...scoring.features.history import POINTS, History
 from ...scoring.features.lightcurve import FEATURES, lightcurve_features, usable
 from ...scoring.features.window import Window
-from .base import Features, Floats, Ints, State, Stateless, faults
+from .base import Features, Floats, Ints, LightCurve, State, Stateless, faults
+from .ztf_curve import BANDS, light_curve
 
-BANDS = {1: "g", 2: "r", 3: "i"}  # ZTF's fid
 SCORED_BANDS = (1, 2)
 # Julian dates begin at noon, so a night's number is the integer part; this one is 1970-01-01T12:00 UTC.
 JD_OF_FIRST_NOON = 2_440_588
@@ -87,7 +87,7 @@ class Ztf:
         numbers=tuple(f"candidate.{name}" for name in _CANDIDATE),
         integers=("candidate.candid",),
         texts=("objectId", "candidate.isdiffpos"),
-        tables={"prv_candidates": Wanted(numbers=_DETECTION, texts=("isdiffpos",))},
+        tables={"prv_candidates": Wanted(numbers=(*_DETECTION, "diffmaglim"), texts=("isdiffpos",))},
     )
     features: tuple[str, ...] = tuple(f"{BANDS[band]}_{name}" for band in SCORED_BANDS for name in FEATURES)
     units: tuple[str, ...] = tuple(_UNITS.get(name, "1") for _ in SCORED_BANDS for name in FEATURES)
@@ -186,6 +186,10 @@ class Ztf:
         names = ("jd", "ra", "dec", "magpsf", "sigmapsf", "rb", "drb", "distnr")
         values = {name: _or_none(columns.number(f"candidate.{name}")[row]) for name in names}
         return {**values, "band": BANDS[int(columns.number("candidate.fid")[row])]}
+
+    def light_curve(self, columns: Columns, row: int) -> LightCurve:
+        """The packet's own, upper limits too."""
+        return light_curve(columns, row)
 
 
 class ZtfState(Stateless):

@@ -166,7 +166,7 @@ def gone(pids: set[str]) -> bool:
 def test_ctrl_c_ends_the_demo_with_its_summary_and_leaves_nothing_behind() -> None:
     process = demo_under_way()
     children = children_of(process.pid)
-    assert len(children) >= 3  # two workers and the store
+    assert len(children) >= 4  # two workers, the page and the store
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0

@@ -30,7 +30,7 @@ def serving(url: str, *arguments: str, **environment: str) -> Iterator[tuple[sub
         assert process.stderr
         try:
             line = next(one for one in process.stderr if "http://" in one)
-            yield process, line.split()[1].removesuffix("/docs;")
+            yield process, line.split("the page is ")[1].split(",")[0]
         finally:
             process.kill()
 

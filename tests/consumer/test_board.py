@@ -1,6 +1,8 @@
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -20,11 +22,12 @@ def row(thing: str, score: float, event: str = "1", night: int = NIGHT) -> Row:
 
 def dump(store: redis.Redis) -> dict[str, object]:
     """Everything on the board, as a value to compare."""
-    found: dict[str, object] = {}
-    for name in sorted(store.scan_iter()):
-        kind = store.type(name)
-        found[name.decode()] = store.zrange(name, 0, -1, withscores=True) if kind == b"zset" else store.hgetall(name)
-    return found
+    read: dict[Any, Callable[[Any], object]] = {
+        b"zset": lambda name: store.zrange(name, 0, -1, withscores=True),
+        b"hash": store.hgetall,
+        b"stream": store.xrange,
+    }
+    return {name.decode(): read[store.type(name)](name) for name in sorted(store.scan_iter())}
 
 
 def begin(store: redis.Redis, start: int = 0) -> None:
@@ -161,3 +164,59 @@ def test_names_of_strangers_are_data(store: redis.Redis) -> None:
     names = ["", "a b", "x\r\nFLUSHALL\r\n", "}{ztf}", "ключ", "\x00"]
     one.commit("t/0", fence(0), 1, [row(name, i / 10) for i, name in enumerate(names)])
     assert [entry["object"] for entry in read_top(store, "ztf", NAME, 10)] == names[::-1]
+
+
+def lined(thing: str, score: float, event: str, notable: bool = True, details: bool = True) -> Row:
+    line, whole = json.dumps({"event": event, "score": score}), row(thing, score, event)
+    return replace(whole, details=whole.details if details else "", line=line, notable=notable)
+
+
+def test_what_comes_or_rises_is_logged_in_order(store: redis.Redis) -> None:
+    one = board(store)
+    begin(store)
+    one.commit("t/0", fence(0), 1, [lined("a", 0.5, "1"), lined("b", 0.7, "2", notable=False)])
+    one.commit("t/0", fence(1), 2, [lined("a", 0.4, "3"), lined("a", 0.9, "4"), lined("c", 0.99, "5", details=False)])
+    one.commit("t/0", fence(1), 2, [lined("a", 0.95, "6")])  # the same batch once more: refused
+    found: Any = store.xrange(key("ztf", "log"))
+    logged = [(fields[b"night"], fields[b"object"], fields[b"line"]) for _, fields in found]
+    night = NAME.encode()
+    assert [(n, thing, json.loads(line)["event"]) for n, thing, line in logged] == [
+        (night, b"a", "1"),
+        (night, b"b", "2"),
+        (night, b"a", "4"),
+    ]
+    assert 0 < store.ttl(key("ztf", "log")) <= 90 * 86_400
+    assert read_top(store, "ztf", NAME, 9)[-1]["object"] == "b"  # c asked for no place, and has none
+
+
+def test_the_log_is_bounded(store: redis.Redis) -> None:
+    one = board(store, kept=10)
+    begin(store)
+    for batch in range(25):
+        rows = [lined(f"o{i}", batch + i / 1_000, f"{batch}-{i}", notable=False) for i in range(1_000)]
+        assert one.commit("t/0", fence(batch), batch + 1, rows).applied
+    assert 10_000 <= store.xlen(key("ztf", "log")) < 10_500
+    latest: Any = store.xrevrange(key("ztf", "log"), count=1)
+    [(_, last)] = latest
+    assert last[b"object"] == b"o999"
+
+
+def test_timelines_hold_notable_events_whatever_is_on_the_list_and_are_bounded(store: redis.Redis) -> None:
+    one = board(store, kept=2)
+    begin(store)
+    events = [lined("a", 0.5, "1"), lined("a", 0.9, "2", notable=False), lined("a", 0.1, "3", details=False)]
+    one.commit("t/0", fence(0), 1, events)
+
+    def timeline(thing: str) -> list[str]:
+        text = store.hget(key("ztf", "timeline", NAME), thing) or b""
+        return [json.loads(line)["event"] for line in text.splitlines()]
+
+    assert timeline("a") == ["1", "3"]
+    one.commit("t/0", fence(1), 2, [lined("a", 0.2, f"e{i}", details=False) for i in range(300)])
+    kept = timeline("a")
+    assert kept == [f"e{i}" for i in range(300 - len(kept), 300)]
+    assert 3_900 < store.hstrlen(key("ztf", "timeline", NAME), "a") <= 4_096
+    one.commit("t/0", fence(2), 3, [lined(f"o{i}", 0.3, "x", details=False) for i in range(50)])
+    assert store.hlen(key("ztf", "timeline", NAME)) == 4  # twice the rows kept
+    one.commit("t/0", fence(3), 4, [replace(lined("a", 0.2, "long"), line="x" * 5_000)])
+    assert store.hget(key("ztf", "timeline", NAME), "a") == b""

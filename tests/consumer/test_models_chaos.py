@@ -34,7 +34,7 @@ def expected(events: list[bytes | None], switches: dict[int, str], models: dict[
 
 
 @pytest.mark.parametrize(
-    ("kills", "events"), [(12, 6_000), pytest.param(100, 60_000, marks=pytest.mark.chaos)], ids=["12", "100"]
+    ("kills", "events"), [(6, 3_000), pytest.param(100, 60_000, marks=pytest.mark.chaos)], ids=["6", "100"]
 )
 def test_each_model_scores_from_its_recorded_offset_on_though_workers_are_killed(
     kills: int, events: int, kafka: Kafka, redis_server: Callable[[], RedisServer], tmp_path: Path

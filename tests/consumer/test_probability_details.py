@@ -12,6 +12,7 @@ from skimstream.consumer.board import Board
 from skimstream.consumer.checkpoint import Begun
 from skimstream.consumer.fence import Fence
 from skimstream.consumer.partition import Partition
+from skimstream.consumer.rows import rows_of
 from skimstream.consumer.streams.behaviour import Behaviour
 from skimstream.producer.simulate.sessions import simulate_sessions
 from skimstream.schemas.gather import gather
@@ -37,7 +38,7 @@ def test_details_have_the_probability_of_the_votes(calibrated: bool) -> None:
     events = list(simulate_sessions(3, datetime(2026, 11, 21, tzinfo=UTC), 200, 20, 30.0, 0.1))
     featured = partition.features(gather([event.record for event in events], partition.stream.wanted))
     scores = partition.score(featured)
-    rows = [json.loads(row.details) for row in partition.rows(featured, scores, EmptyBoard())]
+    rows = [json.loads(row.details) for row in rows_of(partition, featured, scores, EmptyBoard())]
     assert len(rows) == 200
     if calibrated:
         assert [row["probability"] for row in rows] == curve.apply(scores.raw[:, 0]).tolist()

@@ -53,7 +53,10 @@ def client_of(
 ) -> Iterator[httpx.Client]:
     """A client of a real server in a thread, over this board, with the shipped models if no others."""
     app = create_app(store, models, token, limits, clock, own)
-    server, listening = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off")), listen("127.0.0.1", 0)
+    server, listening = (
+        uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)),
+        listen("127.0.0.1", 0),
+    )
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
