@@ -107,7 +107,7 @@ def features(stream: Stream, of: Transactions) -> Floats:
         at += len(numbers)
         found.append(made.matrix)
     assert (place >= 0).all()
-    return np.concatenate(found)[place]
+    return np.asarray(np.concatenate(found)[place], np.float64)
 
 
 def weeks(of: Transactions, first: date) -> tuple[Ints, Ints]:
@@ -141,7 +141,7 @@ def card_precision(of: Transactions, rows: Ints, score: Floats) -> float:
 
 
 def figures(
-    stream: Stream, matrix: Floats, of: Transactions, first: date, options: Options = OPTIONS
+    stream: "Stream | Partial", matrix: Floats, of: Transactions, first: date, options: Options = OPTIONS
 ) -> dict[str, Any]:
     """What a model trained on the week from `first` on reaches on the week two weeks later."""
     training, test = weeks(of, first)

@@ -172,7 +172,7 @@ def test_from_toml_and_csv_to_the_board(config: Path, broker: str, store: redis.
     servers = {"kafka": {"bootstrap": broker}, "redis": {"url": store_url}, "metrics": {"port": 0}}
     settings = load_settings(config, servers)
     assert (settings.stream, settings.model, settings.board.kept) == ("payments", config.parent / "model", 50)
-    producer = Producer({"bootstrap.servers": broker})
+    producer = Producer({"bootstrap.servers": broker, "log_level": 0})
     producer.list_topics("payments", timeout=10)
     for one in encoded(events):
         producer.produce("payments", one, b"k")
