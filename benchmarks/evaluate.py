@@ -1,9 +1,9 @@
 """All evaluations, one after another; the last line is one JSON object with the figures of each.
 
-    python benchmarks/evaluate.py [streams|calibration|behaviour|observation|ztf …]
+    python benchmarks/evaluate.py [streams|calibration|behaviour|observation|fdh|ztf …]
 
 Takes a quarter of an hour on one core. Seeds are fixed, intervals are shown; real data comes from ../shared where it is
-there. What the figures mean: docs/streams.md, behaviour.md, observation.md, evaluation.md.
+there. What the figures mean: docs/streams.md, behaviour.md, observation.md, own-stream.md, evaluation.md.
 """
 
 import json
@@ -21,6 +21,7 @@ EVALUATIONS = {
     "calibration": [sys.executable, str(HERE / "evaluate_calibration.py")],
     "behaviour": [sys.executable, str(HERE / "evaluate_behaviour.py")],
     "observation": [sys.executable, str(HERE / "evaluate_observation.py")],
+    "fdh": [sys.executable, str(HERE / "evaluate_fdh.py")],
     "ztf": [SKIM, "evaluate", "ztf", *ALERTS, "--seeds", "8"],
 }
 

@@ -90,7 +90,8 @@ class Column:
 def guess(records: Sequence[Mapping[str, Any]], key: str = "", time: str = "") -> Guess:
     """What each field of these flat records is for. Raises `NothingToGuess` for no key or no time.
 
-    >>> rows = [{"user": f"u{i % 7}", "at": f"2026-11-0{1 + i % 9}", "sum": i, "hue": "rb"[i % 2]} for i in range(60)]
+    >>> at = [f"2026-11-0{1 + i % 9}" for i in range(60)]
+    >>> rows = [{"user": f"u{i % 7}", "at": at[i], "sum": i / 8, "hue": "rb"[i % 2]} for i in range(60)]
     >>> made = guess(rows)
     >>> made.key, made.time, made.numbers, made.categories
     ('user', 'at', ['sum'], ['hue'])

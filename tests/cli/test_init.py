@@ -32,6 +32,7 @@ def events(count: int = 300) -> list[dict[str, Any]]:
             "channel": ["web", "pos"][i % 2],
             "device_type": ["phone", "tablet", "PC"][i % 3],
             "currency": "EUR",
+            "uuid": f"u{i // 3}",
             "note": None,
             "memo": f"paid for {i}",
             "is_fraud": int(i % 50 == 0),
@@ -55,7 +56,7 @@ def test_each_field_finds_its_place() -> None:
     )
     assert set(made.integers) == {"customer_id", "transaction_id", "terminal_id", "mcc"}
     assert made.resolution == {"amount": 0.01}
-    assert set(made.left_out) == {"currency", "note", "memo", "is_fraud"}
+    assert set(made.left_out) == {"currency", "uuid", "note", "memo", "is_fraud"}
     assert not any(ID_NAME.search(name) for name in made.numbers)
 
 

@@ -291,12 +291,13 @@ def test_what_is_remembered_under_another_definition_is_not_gone_on_with() -> No
 
 
 def test_lines_of_toml() -> None:
-    text = 'a = 1\n[b] # c\n"d" = """\n[x]\ny = 1\n"""\ne.f = [\n  "[g]", # ]\n]\n[b.h]\ni = {j = 1}\n[[k]]\nl = 1\n'
+    text = 'a = 1\n[b] # c\n"d" = """\n[x]\ny = 1\n"""\ne.f = [\n  ["g"] # ]\n]\n[b.h]\ni = {j = 1}\n[[k]]\nl = 1\n'
     lines = lines_of(text)
     assert lines["b", "d"] == 3
     assert lines["b", "e", "f"] == 7
     assert (lines["b", "h"], lines["b", "h", "i"], lines["k", "l"]) == (10, 11, 13)
     assert ("b", "y") not in lines
+    assert ("g",) not in lines
     assert line_of(lines, ("b", "h", "i", "j")) == 11
     assert line_of(lines, ("z",)) is None
 
