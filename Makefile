@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOMS := schemas scoring consumer producer api cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly chaos e2e lint types dev models evaluate evaluate-streams evaluate-behaviour evaluate-observation evaluate-ztf bench-scoring bench-ensemble bench-decode bench-bombs bench-models bench-explain fuzz kafka kafka-down dist clean
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## Show what make can do
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ evaluate-observation: dev ## How well false observation records are found, by tw
 evaluate-behaviour: dev ## How well odd web sessions are found, on fresh seeds, beside published figures
 	$(BIN)/python benchmarks/evaluate_behaviour.py
 
+evaluate-fdh: dev ## Card frauds by a stream that TOML alone defines, by a published protocol; needs ../shared
+	$(BIN)/python benchmarks/evaluate_fdh.py
+
 evaluate-ztf: dev ## Which injected light curves reach a night's top 10; real cadences if ../shared is there
 	$(BIN)/skim evaluate ztf $(wildcard ../shared/data/ztf/*.tar.gz ../shared/data/fink/ocf/*.avro) --seeds 8
 
@@ -74,6 +77,9 @@ bench-bombs: dev ## How fast hostile messages are refused
 
 bench-models: dev ## How fast damaged and forged model files are refused, and in how much memory
 	$(BIN)/python benchmarks/models.py
+
+bench-serve: dev ## How fast the API answers on 90 nights, and whether a worker notices 200 slow connections
+	$(BIN)/python benchmarks/serve.py
 
 bench-explain: dev ## How often reasons name what was done to an event, and what they cost
 	$(BIN)/python benchmarks/explain.py

@@ -1,12 +1,13 @@
 """The app: all routes, behind the gate. It reads the board and writes nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from time import monotonic
 
 import redis
 from fastapi import FastAPI
 
+from ..consumer.streams.own import Own
 from .about import about
 from .follow import follow
 from .gate import Gate, Limits
@@ -27,10 +28,12 @@ def create_app(
     token: str | None = None,
     limits: Limits | None = None,
     clock: Callable[[], float] = monotonic,
+    own: Mapping[str, Own] | None = None,
 ) -> FastAPI:
     """The app. `store` is the board's Redis, shared by all requests; without `token` nobody needs one.
 
     `clock` gives seconds: the limits on rate go by it, and the longest time that somebody follows at a stretch.
+    `own`: streams of one's own, to score events of.
     """
     limits = limits or Limits()
     metrics = Metrics()
@@ -46,7 +49,7 @@ def create_app(
         about(store),
         timeline(store),
         follow(store, clock),
-        score(models),
+        score(models, own or {}),
         health(store, metrics),
     ):
         app.include_router(router)

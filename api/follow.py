@@ -18,14 +18,14 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from .arguments import Day, StreamArguments, arguments, described
-from .log import Change, Place, bounds, changes_after
+from .log import AT_ONCE, Change, Place, bounds, changes_after
 from .problems import Problem
 from .tables import must_be_there
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
-RECENT = 2_000  # changes in memory, a stream: 600 kB
+RECENT = 20  # pages in memory, a stream: 500 changes each at most, 3 kB to 4 MB
 QUIET_SECONDS = 15.0  # then a comment says that the line still stands; proxies cut silent ones after 30 or 60
 LONGEST_SECONDS = 3_600.0  # then clients come again, with the id of their last event
 MOST_FOLLOWERS = 500
@@ -37,6 +37,21 @@ class FollowArguments(StreamArguments):
     night: Annotated[Day | None, Field(description="This night's rows alone.")] = None
 
 
+class Page:
+    """Changes in order, all that came after `begins` and up to `ends`; `told` is their events, made once for all."""
+
+    def __init__(self, begins: Place, changes: list[Change]) -> None:
+        self.begins, self.ends = begins, changes[-1].place
+        self.changes = changes
+        self.told = _rows(changes)
+
+    def after(self, place: Place, night: str | None) -> bytes:
+        """The events that came after `place`, of one night or of all."""
+        if place <= self.begins and night is None:
+            return self.told
+        return _rows([one for one in self.changes if one.place > place and night in (None, one.night)])
+
+
 class Feed:
     """One stream's changes, as they come. It reads the log while somebody follows."""
 
@@ -44,58 +59,58 @@ class Feed:
         self.store = store
         self.stream = stream
         self.followers = 0
-        self.recent: deque[Change] = deque(maxlen=RECENT)
-        self.from_here = Place(0, 0)  # `recent` has all that came after it
+        self.pages: deque[Page] = deque(maxlen=RECENT)
         self._news = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
 
-    async def follow(self, place: Place) -> AsyncGenerator[list[Change], None]:
-        """What comes after `place`; an empty list now and then where nothing does."""
+    async def follow(self, place: Place, night: str | None) -> AsyncGenerator[bytes, None]:
+        """Events that come after `place`; b"" now and then where none does."""
         if not self.followers:
-            self._begin(place)
+            self.pages.clear()
+            self._reader = asyncio.create_task(self._read(place))
         self.followers += 1
         try:
             while True:
-                news = self._news
-                found = await self._after(place)
-                if found:
-                    place = found[-1].place
-                else:
+                news, page = self._news, await self._next(place)
+                if page is None:
                     await _wait(news, QUIET_SECONDS)
-                    found = await self._after(place)
-                    place = found[-1].place if found else place
-                yield found
+                    page = await self._next(place)
+                if page is None:
+                    yield b""
+                else:
+                    place, before = page.ends, place
+                    yield page.after(before, night)
         finally:
             self.followers -= 1
             if not self.followers and self._reader:
                 self._reader.cancel()
 
-    def _begin(self, place: Place) -> None:
-        self.recent.clear()
-        self.from_here = place
-        self._reader = asyncio.create_task(self._read(place))
+    async def _next(self, place: Place) -> Page | None:
+        """The page with what came right after `place`, from memory or, if that is too long ago, from the log."""
+        if not self.pages or place >= self.pages[-1].ends:
+            return None
+        if place < self.pages[0].begins:
+            return await self._page(place)
+        return next(page for page in self.pages if place < page.ends)
 
-    async def _after(self, place: Place) -> list[Change]:
-        if place >= self.from_here:
-            return [one for one in self.recent if one.place > place]
-        return await run_in_threadpool(changes_after, self.store, self.stream, place)
+    async def _page(self, place: Place) -> Page | None:
+        found = await run_in_threadpool(changes_after, self.store, self.stream, place)
+        return Page(place, found) if found else None
 
     async def _read(self, place: Place) -> None:
         while True:
             try:
-                found = await run_in_threadpool(changes_after, self.store, self.stream, place)
+                page = await self._page(place)
             except redis.RedisError as error:
                 log.warning("no answer about changes", extra={"stream": self.stream, "reason": str(error)})
-                found = []
-            for one in found:
-                if len(self.recent) == RECENT:
-                    self.from_here = self.recent[0].place
-                self.recent.append(one)
-                place = one.place
-            if found:
+                page = None
+            if page:
+                self.pages.append(page)
+                place = page.ends
                 self._news.set()
                 self._news = asyncio.Event()
-            await asyncio.sleep(POLL_SECONDS)
+            if not page or len(page.changes) < AT_ONCE:
+                await asyncio.sleep(POLL_SECONDS)
 
 
 def follow(store: redis.Redis, clock: Callable[[], float]) -> APIRouter:
@@ -142,10 +157,13 @@ async def _events(
 ) -> AsyncIterator[bytes]:
     until = clock() + LONGEST_SECONDS
     yield _event(place, greeting, b"{}")
-    async with aclosing(feed.follow(place)) as following:
+    async with aclosing(feed.follow(place, night)) as following:
         while clock() < until:
-            wanted = [one for one in await anext(following) if night is None or one.night == night]
-            yield b"".join(_event(one.place, "row", one.data) for one in wanted) or b": \n\n"
+            yield await anext(following) or b": \n\n"
+
+
+def _rows(changes: list[Change]) -> bytes:
+    return b"".join(_event(one.place, "row", one.data) for one in changes)
 
 
 def _event(place: Place, kind: str, data: bytes) -> bytes:

@@ -25,7 +25,7 @@ def activate(
     The bundle goes to Redis, so workers elsewhere need no copy. Within about a second each partition switches to it, at
     an offset that is recorded. It goes before the bundle that workers were started with, also when they start again.
     """
-    model = checked(folder)
+    model = checked(folder, config)
     shared(model.stream, redis, config, board).activate(model)
     typer.echo(f"{model.id} is in force for {board or model.stream}; `skim models rollback` undoes it", err=True)
 
@@ -48,7 +48,7 @@ def shadow(
         shared(off, redis, config, board).shadow(None)
         typer.echo(f"{board or off} has no shadow any more", err=True)
     elif folder is not None:
-        model = checked(folder)
+        model = checked(folder, config)
         shared(model.stream, redis, config, board).shadow(model)
         typer.echo(f"{model.id} looks on at {board or model.stream}", err=True)
 
@@ -67,13 +67,14 @@ def rollback(
     typer.echo(f"{active.model or 'the bundle that each worker was started with'} is in force again", err=True)
 
 
-def checked(folder: Path) -> "Model":
-    """The bundle, if this release's stream has its features. Raises `ModelError`."""
+def checked(folder: Path, config: Path | None) -> "Model":
+    """The bundle, if its stream has its features. Raises `ModelError`; `UnknownStream` for one that no file defines."""
+    from ..consumer.config import load_settings
     from ..consumer.streams.registry import stream_of
     from ..scoring.model import Model
 
     model = Model.load(folder)
-    model.require(stream_of(model.stream).features)
+    model.require(stream_of(model.stream, load_settings(config, {}).own).features)
     return model
 
 

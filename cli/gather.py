@@ -29,6 +29,7 @@ from ..schemas.reader import read_file
 from ..scoring.recipe import Examples
 from ..scoring.refusals import fingerprints
 from .csvfile import is_csv, read_csv
+from .jsonfile import is_json, read_json
 from .labels import LabelError, Labels
 
 Floats = NDArray[np.float64]
@@ -87,19 +88,24 @@ class Gatherer:
         self._done: list[_Part] = []
 
     def files(self, paths: Iterable[Path]) -> Iterator[int]:
-        """Take Avro and CSV files, folders and tars of Avro; yields how many records were read so far."""
+        """Take Avro, CSV and JSON-lines files, folders and tars of Avro; yields how many records were read so far."""
         for name, data in messages(paths, max_bytes=TRAINING_FILE_BYTES):
+            text = is_csv(name) or is_json(name)
             if self.labels.column is not None and not is_csv(name):
                 raise LabelError(self.labels.column, f"{name} is no CSV file; give --labels instead")
             try:
-                table = read_csv(data, self.wanted, TRAINING_FILE_BYTES) if is_csv(name) else None
-                for columns in table or read_file(data, self.wanted):
+                for columns in self._read(name, data):
                     self._take(self._valid(columns))
                     yield self.tally.records
             except DecodeError:
-                if is_csv(name):  # it is all there is: say what is wrong with it
+                if text:  # it is all there is: say what is wrong with it
                     raise
                 self.tally.unreadable += 1
+
+    def _read(self, name: str, data: bytes) -> Iterator[Columns]:
+        if is_csv(name):
+            return read_csv(data, self.wanted, TRAINING_FILE_BYTES)
+        return read_json(data, self.wanted) if is_json(name) else read_file(data, self.wanted)
 
     def topic(self, received: Iterable[Message], decoder: Decoder) -> Iterator[int]:
         """Take messages of a topic, each partition's in order; yields how many were read so far."""

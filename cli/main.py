@@ -12,6 +12,7 @@ from .demo import demo
 from .dlq import dlq
 from .evaluate import evaluate
 from .explain import explain
+from .init import init
 from .models import models
 from .replay import replay
 from .run import run
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (demo, run, replay, simulate, train, evaluate, top, explain, serve, warmup):
+for verb in (demo, init, run, replay, simulate, train, evaluate, top, explain, serve, warmup):
     app.command()(verb)
 app.add_typer(dlq, name="dlq")
 app.add_typer(models, name="models")
@@ -67,7 +68,7 @@ def main() -> None:
         sys.exit(KILLED_BY + signal.SIGINT)
     except SkimError as error:
         typer.echo(f"skim: {error}", err=True)
-        sys.exit(2 if type(error).__name__ == "ConfigError" else 1)
+        sys.exit(2 if type(error).__name__ in ("ConfigError", "DefinitionError") else 1)
 
 
 if __name__ == "__main__":

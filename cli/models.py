@@ -31,10 +31,12 @@ def list_bundles(
     A bundle's line: folder, id, stream, number of features and their hash, kind of forest, where it is from. Each is
     read and checked as a worker would; the first that is damaged ends the list with an error.
     """
+    from ..consumer.config import load_settings
     from ..consumer.streams.registry import NAMES
     from ..scoring.model import Model
 
-    if len(names) == 1 and names[0] in NAMES and not Path(names[0]).is_dir():
+    known = (*NAMES, *load_settings(config, {}).own)
+    if len(names) == 1 and names[0] in known and not Path(names[0]).is_dir():
         _history(names[0], redis, config, board)
         return
     for folder in map(Path, names):
@@ -55,11 +57,18 @@ def _history(stream: str, redis: str | None, config: Path | None, board: str | N
         typer.echo(f"{partition}: " + ", ".join(f"from {offset} {model}" for offset, model in switches.items()))
 
 
-def load_model(stream: str, folder: Path | None) -> "Model":
-    """The bundle in `folder`, else the demo model of `stream`. Raises `ModelError` if it is missing or damaged."""
+def load_model(stream: str, folder: Path | None, own: bool = False) -> "Model":
+    """The bundle in `folder`, else the demo model of `stream`. Raises `ModelError` if it is missing or damaged.
+
+    A stream of one's own has no demo model.
+    """
+    from ..scoring.errors import ModelError
     from ..scoring.model import Model
 
     if folder is not None:
         return Model.load(folder)
+    if own:
+        how = f"`skim train {stream} --config FILE … -o FOLDER`, then name the FOLDER: --model, or model in the file"
+        raise ModelError(f"the stream {stream} has none yet: {how}", where="model")
     with resources.as_file(resources.files(scoring).joinpath("models", f"{stream}-demo")) as shipped:
         return Model.load(shipped)

@@ -100,8 +100,9 @@ def perform(plan: Plan) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skim-demo-")))
         workers = {stream: Worker(stream, topics[stream], kafka, url, folder) for stream in STREAMS}
         page = Page(url, plan.page_port, folder)
-        for kill in (page.kill, *(worker.kill for worker in workers.values())):
-            stack.callback(kill)
+        for worker in workers.values():
+            stack.callback(worker.kill)
+        stack.callback(page.kill)
         typer.echo(f"the page: {page.address()}/?stream={board_name(STREAMS[0])}", err=True)
 
         def read(topic: str) -> int | None:

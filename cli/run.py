@@ -9,7 +9,9 @@ import typer
 
 
 def run(
-    stream: Annotated[str | None, typer.Argument(help="ztf, behaviour or observation.")] = None,
+    stream: Annotated[
+        str | None, typer.Argument(help="ztf, behaviour, observation, or one that --config defines.")
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file with settings.")] = None,
     topic: Annotated[str | None, typer.Option(help="Kafka topic; the stream's name by default.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
@@ -51,7 +53,7 @@ def run(
     )
     stopping = stop_flag()
     typer.echo("skim: loading (the very first start compiles the kernels: up to half a minute) …", err=True)
-    loaded = load_model(settings.stream, settings.model)
+    loaded = load_model(settings.stream, settings.model, own=settings.definition is not None)
 
     def ready(port: int, problem: str | None) -> None:
         doing = f"waiting: {problem}" if problem else f"scoring {settings.stream}"

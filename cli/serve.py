@@ -1,9 +1,10 @@
 """`skim serve`: the page of the board, and its HTTP API."""
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +12,10 @@ import typer
 if TYPE_CHECKING:
     import redis as redis_library
 
+    from ..consumer.streams.own import Own
     from ..scoring.model import Model
 
+NONE: "Mapping[str, Own]" = MappingProxyType({})
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 # Beyond it connections get 503 at once; each that waits costs some kilobytes.
 CONNECTIONS = 1_000
@@ -43,6 +46,7 @@ def serve(
 
     It is a process of its own that only reads: workers don't notice it, and any number may run. It listens on loopback,
     without a token; open it to others with --host 0.0.0.0 and a token, behind a proxy that speaks TLS.
+    A stream of your own is on the board by name; for /api/v1/score give the --config that defines it.
     Events are scored with the model that `skim models activate` put in force, else --model, else the one that comes
     with the package.
 
@@ -64,15 +68,19 @@ def serve(
     from ..api.listen import listen
     from ..consumer.config import load_settings
     from ..consumer.run import connect
+    from ..consumer.streams.own import Own
 
     if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
         raise typer.BadParameter("a token is printable ASCII, without spaces around it", param_hint="--token")
     if not token and not _is_loopback(host):
         typer.echo(f"skim: whoever reaches {host}:{port} can read the board: no --token was given", err=True)
-    client = connect(load_settings(config, {"redis": {"url": redis}}), retries=1)
+    settings = load_settings(config, {"redis": {"url": redis}})
+    client = connect(settings, retries=1)
     hosts = [*(allow_host or []), *(LOOPBACK_NAMES if allow_host or _is_loopback(host) else ())]
     limits = Limits(rate=Rate(per_second, burst), hosts=frozenset(name.lower() for name in hosts))
-    app = create_app(client, chosen_model(client, model or []), token, limits)
+    own = {name: Own(one) for name, one in settings.own.items()}
+    folders = [*(one.model for one in settings.own.values() if one.model is not None), *(model or [])]
+    app = create_app(client, chosen_model(client, folders, own), token, limits, own=own)
     options = uvicorn.Config(
         app,
         log_config=None,  # as the command logs
@@ -91,7 +99,9 @@ def serve(
         uvicorn.Server(options).run([listening])
 
 
-def chosen_model(client: "redis_library.Redis", folders: list[Path]) -> Callable[[str], "Model"]:
+def chosen_model(
+    client: "redis_library.Redis", folders: list[Path], own: Mapping[str, "Own"] = NONE
+) -> Callable[[str], "Model"]:
     """The model of a stream: the one in force, else that of `folders`, else the shipped one; each is read once."""
     from ..consumer.bundles import Bundles
     from ..scoring.model import Model
@@ -104,8 +114,11 @@ def chosen_model(client: "redis_library.Redis", folders: list[Path]) -> Callable
         bundles = Bundles(client, stream)
         active = bundles.active().model
         if (stream, active) not in known:
-            own = given.get(stream) if not active else bundles.load(active)
-            known[stream, active] = own or load_model(stream, None)
+            mine = given.get(stream) if not active else bundles.load(active)
+            one = mine or load_model(stream, None, own=stream in own)
+            if stream in own:
+                one.require(own[stream].features)
+            known[stream, active] = one
         return known[stream, active]
 
     return chosen

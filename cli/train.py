@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from ..consumer.config import Settings
     from ..consumer.streams.base import Stream
     from ..scoring.recipe import Examples
     from ..scoring.split import Split
@@ -17,15 +18,17 @@ SplitName = Literal["time", "grouped", "none"]
 
 
 def train(
-    stream: Annotated[str, typer.Argument(help="ztf, behaviour or observation.")],
+    stream: Annotated[str, typer.Argument(help="ztf, behaviour, observation, or one that --config defines.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the bundle.")],
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Avro or CSV files, folders and tars of Avro; or none, with --topic.")
+        list[Path] | None,
+        typer.Argument(help="Avro, CSV or JSON-lines files, folders and tars of Avro; or none, with --topic."),
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Learn from this Kafka topic instead of files.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="A TOML file with settings of the topic.")
+        Path | None,
+        typer.Option("--config", "-c", help="A TOML file with settings of the topic, and streams of your own."),
     ] = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="At most so many of its messages.")] = None,
     for_: Annotated[
@@ -92,9 +95,12 @@ def train(
       skim train behaviour sessions.csv --label-column label --search 20 --report report -o my-model
 
       skim train behaviour --topic sessions --kafka broker:9092 -n 100000 -o my-model
+
+      skim train payments --config skim.toml payments.csv -o my-model    # a stream of your own: [stream.payments]
     """
+    from ..consumer.config import load_settings
+    from ..consumer.configured import configured_stream
     from ..consumer.streams.observation import Observation
-    from ..consumer.streams.registry import stream_of
     from ..scoring.recipe import Recipe
     from ..scoring.study import study
     from ..scoring.train import Options
@@ -105,6 +111,9 @@ def train(
 
     if images_only and stream != Observation.name:
         raise typer.BadParameter("only the stream observation has images", param_hint="--images-only")
+    settings = load_settings(config, {"stream": stream, "topic": topic, "kafka": {"bootstrap": kafka}})
+    if not files and settings.definition is not None:
+        topic = settings.topic or stream
     if bool(files) == bool(topic):
         raise typer.BadParameter("give files, or a topic with --topic: one of the two")
     if labels and label_column:
@@ -118,10 +127,10 @@ def train(
     share = values.share(test_share)
     named = tuple(name.strip() for name in parts.split(",")) if parts else Options().parts
     options = Options(trees, samples, seed, parts=named, window=window, winsor=winsor, guard=guard)
-    kind = Observation("image") if images_only else stream_of(stream)
+    kind = Observation("image") if images_only else configured_stream(settings)
     gatherer = Gatherer(kind, Labels.read(labels) if labels else Labels(column=label_column))
     with counting("reading") as progress:
-        for read in _topic(gatherer, kind, topic, kafka, config, count, for_) if topic else gatherer.files(files or ()):
+        for read in _topic(gatherer, kind, settings, topic, count, for_) if topic else gatherer.files(files or ()):
             progress(read)
         before_test = gatherer.mark()
         for read in gatherer.files(test or ()):
@@ -141,7 +150,11 @@ def train(
             final=final,
             compare=report is not None,
         ),
-        {"source": sorted({file.name for file in (*(files or ()), *(test or ()))} or {topic}), **summary(gatherer)},
+        {
+            "source": sorted({file.name for file in (*(files or ()), *(test or ()))} or {topic}),
+            **summary(gatherer),
+            **_defined(settings),
+        },
         counting,
     )
     found.model.save(out)
@@ -151,25 +164,34 @@ def train(
     typer.echo(f"model {found.model.id}, {len(found.model.features)} features, in {out}", err=True)
 
 
+def _defined(settings: "Settings") -> dict[str, Any]:
+    """What a manifest says of a stream of one's own; nothing of another."""
+    of = settings.definition
+    if of is None:
+        return {}
+    return {
+        "definition": of.model_dump(
+            mode="json", by_alias=True, exclude={"model", "kept", "schema_file"}, exclude_defaults=True
+        )
+    }
+
+
 def _topic(
     gatherer: "Gatherer",
     kind: "Stream",
+    settings: "Settings",
     topic: str,
-    kafka: str | None,
-    config: Path | None,
     count: int | None,
     for_: str | None,
 ) -> Iterator[int]:
     """Read a topic with the settings that a worker of it would have; nobody's offsets change."""
     from itertools import islice
 
-    from ..consumer.config import load_settings
     from ..consumer.configured import decoder_of
     from ..consumer.run import kafka_options
     from ..consumer.stored import stored
     from . import values
 
-    settings = load_settings(config, {"stream": kind.name, "topic": topic, "kafka": {"bootstrap": kafka}})
     received = stored(kafka_options(settings), topic, values.seconds(for_) if for_ else None)
     yield from gatherer.topic(islice(received, count), decoder_of(settings, kind))
 

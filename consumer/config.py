@@ -5,12 +5,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from ..schemas.decode import Choice
 from ..schemas.errors import SkimError
 from .opening import LostOffsets
+from .own import definitions_of, without_streams
+from .streams.definition import Definition
 
 
 class ConfigError(SkimError):
@@ -157,6 +168,31 @@ class Settings(BaseSettings):
     observation: ObservationSettings = ObservationSettings()
     history: HistorySettings = HistorySettings()
 
+    _own: Mapping[str, Definition] = PrivateAttr({})
+
+    @property
+    def own(self) -> Mapping[str, Definition]:
+        """The streams that the file defines."""
+        return self._own
+
+    @property
+    def definition(self) -> Definition | None:
+        """That of the stream, if the file defines it."""
+        return self._own.get(self.stream)
+
+    def defined(self, own: Mapping[str, Definition]) -> Self:
+        """With definitions; of the stream's own, what isn't set otherwise holds. A stream that is alone is meant."""
+        self._own = own
+        if "stream" not in self.model_fields_set and len(own) == 1:
+            self.stream = next(iter(own))
+        if (of := self.definition) is not None:
+            self.topic = self.topic or of.topic
+            self.framing = self.framing or of.framing
+            self.model = self.model or of.model
+            if of.kept is not None and "kept" not in self.board.model_fields_set:
+                self.board = self.board.model_copy(update={"kept": of.kept})
+        return self
+
     @model_validator(mode="after")
     def _a_batch_fits(self) -> Self:
         if self.state.capacity < self.batch.size:
@@ -164,10 +200,17 @@ class Settings(BaseSettings):
         return self
 
 
+class _Toml(TomlConfigSettingsSource):
+    """A TOML file without the streams that it defines."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        return without_streams(super()._read_file(file_path))
+
+
 def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     """Settings from a TOML file (may be None), the environment and flags (nested; None = not given).
 
-    Raises `ConfigError` with every problem found.
+    Raises `ConfigError` with every problem found, `DefinitionError` with those of streams that the file defines.
     """
     if file is not None and not file.is_file():
         raise ConfigError([f"{file} is not there or not a file"], file)
@@ -182,11 +225,12 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            toml = (TomlConfigSettingsSource(settings_cls, toml_file=file),) if file else ()
+            toml = (_Toml(settings_cls, toml_file=file),) if file else ()
             return (init_settings, env_settings, *toml)
 
     try:
-        return Sourced(**_given(flags))
+        settings = Sourced(**_given(flags))
+        return settings.defined(definitions_of(file)) if file else settings
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors()]
         raise ConfigError(problems, file) from error

@@ -24,7 +24,11 @@ def configured_stream(settings: Settings) -> Stream:
         from .streams.observation import Observation
 
         return Observation(settings.observation.products)
-    return stream_of(settings.stream)
+    if settings.definition is not None:
+        from .streams.own import Own
+
+        return Own(settings.definition, state.capacity, state.lifetime)
+    return stream_of(settings.stream, settings.own)
 
 
 def decoder_of(
@@ -32,6 +36,11 @@ def decoder_of(
 ) -> Decoder:
     """The decoder of the topic's framing; it reads `wanted`, or all that the stream wants."""
     framing = settings.framing or stream.framing
+    pinned = stream.schema() if framing == "plain" else None
+    return make(wanted or stream.wanted, framing, pinned, registry_of(settings))
+
+
+def registry_of(settings: Settings) -> Registry | None:
+    """Where schema ids are looked up, if anywhere."""
     where = settings.registry
-    registry = Registry(where.url, where.folder, where.cache, patient=True) if where.url or where.folder else None
-    return make(wanted or stream.wanted, framing, stream.schema() if framing == "plain" else None, registry)
+    return Registry(where.url, where.folder, where.cache, patient=True) if where.url or where.folder else None

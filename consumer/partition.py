@@ -165,7 +165,7 @@ class Partition:
 
     def fits(self, events: int) -> bool:
         """Whether so many events can be taken in without a checkpoint first."""
-        return self.state.entities is None or self.state.entities.fits(events)
+        return self.state.entities is None or self.state.entities.fits(events * self.state.keys_per_event)
 
     def check(self, columns: Columns) -> tuple[Columns, Ints, list[tuple[int, DecodeError]]]:
         """The records whose values can be right, where they stood, and the others with what is wrong."""

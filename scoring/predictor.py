@@ -7,7 +7,8 @@ predictor.predict_single({"user_id": "u1", "transaction_amount": 4999.0})["is_an
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,12 +18,16 @@ from numpy.typing import NDArray
 from .errors import EventRefused, ModelError
 from .explain import Explanations
 from .features.behaviour import FEATURES
-from .intake import Event, fields_of, take_in
+from .intake import Event, Intake, fields_of, take_in
 from .model import Model
 from .words import noun_of
 
 CLASSIFIER_THRESHOLD = 0.5  # rather an anomaly than not
 SCORE_THRESHOLD = 0.99  # one event in a hundred
+
+
+#: Names of events for errors, and events → rows of features.
+Take = Callable[[Sequence[str], Sequence[Event]], Intake]
 
 
 class Prediction(TypedDict):
@@ -47,7 +52,8 @@ class Predictor:
     `anomaly_probability` (0.5 if not given), or an isolation forest's `score` (0.99). Raises `ModelError`.
 
     An event has the fields of its stream; `get_model_info()["fields"]` lists them. What isn't known is left out or
-    None (or NaN, as in data frames). A model of another stream than `behaviour` takes its features themselves.
+    None (or NaN, as in data frames). A model of another stream than `behaviour` takes its features themselves, unless
+    `take` makes them of events.
 
     Every call is a fresh partition that begins where training ended: it lives through `history`, then through the
     events, in order, each scored from what came before it, and is then forgotten. So a batch gets, bit for bit, what a
@@ -74,8 +80,11 @@ class Predictor:
 or None if it isn't known
     """
 
-    def __init__(self, model: Model | str | os.PathLike[str], threshold: float | None = None) -> None:
+    def __init__(
+        self, model: Model | str | os.PathLike[str], threshold: float | None = None, take: Take | None = None
+    ) -> None:
         self.model = model if isinstance(model, Model) else Model.load(Path(model))
+        self._take = take or partial(take_in, self.model.stream, self.model.features)
         if self.model.stream == "behaviour":
             self.model.require(FEATURES)
         self._votes = self.model.forest.kind == "classifier"
@@ -98,7 +107,7 @@ or None if it isn't known
         if not now:
             return []
         places = [f"history {i}" for i in range(len(before))] + [f"event {i}" for i in range(len(now))]
-        taken = take_in(self.model.stream, self.model.features, places, [*before, *now])
+        taken = self._take(places, [*before, *now])
         ensemble, model, first = self.model.ensemble(), self.model, len(before)
         scores = ensemble.score_learn(taken.matrix)
         parts = ensemble.contributions(taken.matrix, scores, np.arange(first, len(places)))

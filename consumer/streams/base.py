@@ -42,13 +42,14 @@ class State(Protocol):
     """
 
     entities: Entities | None
+    keys_per_event: int  # how many of `keys` an event takes
 
     @property
     def state_bytes(self) -> int:
         """Memory that all of it takes."""
 
     def keys(self, columns: Columns) -> Keys:
-        """uint64[n]: whose entity each record needs, 0 = nobody's."""
+        """uint64[n * keys_per_event]: whose entities each record needs, record by record, 0 = nobody's."""
 
     def features(self, columns: Columns) -> Features:
         """Features of valid records, in order, each from what came before it; then learn them."""
@@ -64,6 +65,7 @@ class Stateless:
     """The parts of a `State` that remembers nothing."""
 
     entities: Entities | None = None
+    keys_per_event = 1
     state_bytes = 0
 
     def keys(self, columns: Columns) -> Keys:

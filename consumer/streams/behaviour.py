@@ -96,6 +96,8 @@ class Behaviour:
 class BehaviourState:
     """One partition's users. Satisfies `State`."""
 
+    keys_per_event = 1
+
     def __init__(self, stream: Behaviour) -> None:
         self.stream = stream
         # Strangers choose the ids: a secret salt keeps them from crowding one corner of the hash table.

@@ -209,6 +209,8 @@ class ZtfHistoryState:
     Alerts that fail the gate, or have no objectId, are nobody's: neither they nor their history are remembered.
     """
 
+    keys_per_event = 1
+
     def __init__(self, stream: Ztf) -> None:
         self.stream = stream
         # A secret salt, in case strangers choose the ids: `KeyedState` says why.

@@ -100,7 +100,7 @@ def test_an_id_that_the_log_no_longer_has_is_told(store: redis.Redis, writer: Wr
 
 
 def test_many_follow_and_all_get_all(store: redis.Redis, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "RECENT", 50)
+    monkeypatch.setattr(follow, "RECENT", 2)
     writer.commit("first")
     batches, each = 30, 20
     with client_of(store) as client:

@@ -1,7 +1,7 @@
 """Boards that real workers wrote, and clients of the API over them."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 
@@ -13,10 +13,12 @@ from skimstream.api.app import create_app
 from skimstream.api.gate import Limits
 from skimstream.api.limits import Rate
 from skimstream.api.listen import listen
+from skimstream.consumer.streams.own import Own
 from skimstream.consumer.streams.ztf import Ztf
 from skimstream.producer.encode import container
 from skimstream.producer.schema import load
 from skimstream.producer.simulate.night import simulate_night
+from skimstream.scoring.model import Model
 from stage.listed import Listed, Topic, model_of, recorder, sessions
 
 #: Dates of the mornings, UTC, in which they end; the board names them by the evenings before.
@@ -46,9 +48,11 @@ def client_of(
     token: str | None = None,
     limits: Limits = UNLIMITED,
     clock: Callable[[], float] = lambda: 0.0,
+    models: Callable[[str], Model] = model_of,
+    own: Mapping[str, Own] | None = None,
 ) -> Iterator[httpx.Client]:
-    """A client of a real server in a thread, over this board, with the shipped models."""
-    app = create_app(store, model_of, token, limits, clock)
+    """A client of a real server in a thread, over this board, with the shipped models if no others."""
+    app = create_app(store, models, token, limits, clock, own)
     server, listening = (
         uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)),
         listen("127.0.0.1", 0),
