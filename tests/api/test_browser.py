@@ -166,7 +166,8 @@ def test_what_is_wrong_is_said(browser: "Browser", store: redis.Redis) -> None:
 WORDS = [
     ("format", "of.score(0.999999)", "0.99999"),
     ("format", "of.score(0.29)", "0.29000"),
-    ("format", "of.oneIn(0.99983)", "1 in 5,900"),
+    ("format", "[0.99983, 0.999999, 1].map(of.oneIn)", ["1 in 5,900", "beyond 1 in 100,000", "beyond 1 in 100,000"]),
+    ("format", "[61023.4567, -0.5].map(of.exact)", ["61023.46", "−0.5"]),
     ("format", "of.number(-0.0001234)", "−1.23e-4"),
     ("format", "[1234567, 20.76938, null, 0].map(of.number)", ["1,234,567", "20.77", "–", "0"]),
     ("format", "[232.6454852, 359.99999999].map(of.hours)", ["15:30:34.92", "00:00:00.00"]),
