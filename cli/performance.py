@@ -100,9 +100,8 @@ def perform(plan: Plan) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skim-demo-")))
         workers = {stream: Worker(stream, topics[stream], kafka, url, folder) for stream in STREAMS}
         page = Page(url, plan.page_port, folder)
-        for worker in workers.values():
-            stack.callback(worker.kill)
-        stack.callback(page.kill)
+        for kill in (page.kill, *(worker.kill for worker in workers.values())):
+            stack.callback(kill)
         typer.echo(f"the page: {page.address()}/?stream={board_name(STREAMS[0])}", err=True)
 
         def read(topic: str) -> int | None:

@@ -23,8 +23,8 @@ def rows_of(partition: Partition, featured: Featured, scores: Scores, board: Boa
     floor = np.zeros(len(nights))
     for night in np.unique(nights).tolist():
         floor[nights == night] = board.floor(night)
-    placed = scores.score >= floor
-    notable: NDArray[np.bool_] = np.asarray(scores.alarms.any(axis=1))
+    placed = scores.score >= floor  # no score (NaN) yet: no place, and nothing to note
+    notable: NDArray[np.bool_] = np.isfinite(scores.score) & scores.alarms.any(axis=1)
     details = _details(partition, featured, scores, nights, np.flatnonzero(placed))
     rows = []
     for i in np.flatnonzero(placed | notable).tolist():
