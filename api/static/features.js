@@ -6,6 +6,7 @@ import { emphasised } from "./row.js";
 
 const FIRST = 10;
 const END = Math.log(0.9999 / 0.0001); // percentiles beyond are drawn at the ends
+const RULE = "rule_";
 const SHARE = "The share of all that this part says of the event; + is towards anomaly";
 
 /** The section; null if the row tells no reasons. */
@@ -53,8 +54,14 @@ function line(one) {
   return el("tr", { role: "row" },
     el("th", { scope: "row", role: "rowheader" }, one.feature),
     el("td", { class: "value", role: "cell" }, `${number(one.value)}${unit}`, usual),
-    el("td", { class: "place", role: "cell" }, scale(one.percentile), el("small", {}, inWords(one.percentile))),
+    el("td", { class: "place", role: "cell" }, place(one)),
     one.shares.map(([part, share]) => el("td", { class: "share", role: "cell" }, el("span", { class: "label", "aria-hidden": "true" }, `${part} `), percent(share))));
+}
+
+/** A rule is kept or broken: of valid records none breaks it, so there is no place among them. */
+function place({ feature, value, percentile }) {
+  if (feature.startsWith(RULE)) return el("small", {}, value > 0 ? "rule broken" : "rule kept");
+  return [scale(percentile), el("small", {}, inWords(percentile))];
 }
 
 function scale(percentile) {

@@ -10,14 +10,18 @@ export function score(value) {
   return (Math.floor(value * 1e5 + 1e-9) / 1e5).toFixed(5);
 }
 
-/** How far out a score is: 1 in 10 = 1, 1 in 100 = 2, … */
+// No rank among recent events tells more than that.
+const RAREST = 1e-5;
+
+/** How far out a score is: 1 in 10 = 1, 1 in 100 = 2, … up to 5. */
 export function tail(value) {
-  return -Math.log10(Math.max(1 - value, 1e-6));
+  return -Math.log10(Math.max(1 - value, RAREST));
 }
 
 /** "1 in 5,800". */
 export function oneIn(value) {
-  const times = 1 / Math.max(1 - value, 1e-6);
+  if (1 - value <= RAREST) return "beyond 1 in 100,000";
+  const times = 1 / (1 - value);
   return `1 in ${Math.round(Number(times.toPrecision(2))).toLocaleString("en")}`;
 }
 
@@ -28,6 +32,11 @@ export function number(value) {
   if (size >= 1e4 && size < 1e9) return Math.round(value).toLocaleString("en").replace("-", "−");
   if (size !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential(2).replace("-", "−").replace("e−", "e-");
   return Number(value.toPrecision(4)).toString().replace("-", "−");
+}
+
+/** A number of a record: seven digits, as times and places need them. */
+export function exact(value) {
+  return Number(value.toPrecision(7)).toString().replace("-", "−");
 }
 
 /** Seconds since 1970 of a time as the API writes it; NaN for what isn't one. */

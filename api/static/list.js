@@ -24,7 +24,7 @@ export function list(where, on) {
   const table = el("table", { class: "list", role: "table", "aria-label": "The most anomalous objects" },
     el("thead", { role: "rowgroup" }, head), body);
   const empty = el("p", { class: "empty", hidden: true });
-  const title = el("h1", {}, `The most anomalous of ${where.stream}`);
+  const title = el("h1", { tabindex: -1 }, `The most anomalous of ${where.stream}`);
   const asked = { stream: where.stream, night: where.night, order: "score" };
   const csv = keep(url("anomaly", { ...asked, n: 1000, "output-format": "csv" }));
   const root = el("section", { class: "night", "aria-busy": "true" },

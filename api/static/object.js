@@ -4,7 +4,7 @@ import { ask, text } from "./api.js";
 import { href } from "./address.js";
 import { el, put } from "./dom.js";
 import { features } from "./features.js";
-import { mjdOfJd, number, oneIn, score, timeOf, utc } from "./format.js";
+import { exact, mjdOfJd, number, oneIn, score, timeOf, utc } from "./format.js";
 import { merged, scores } from "./history.js";
 import { lightcurve } from "./lightcurve.js";
 import { record } from "./record.js";
@@ -78,7 +78,7 @@ function facts(where, details) {
   const { candidate = {}, z = {}, raw = {} } = details;
   const time = timeOf({ candidate });
   const parts = Object.keys(z).map((name) => [name, z[name] === null ? "silent" : `${number(z[name])} σ (raw ${number(raw[name])})`]);
-  const fields = Object.entries(candidate).filter(([name, value]) => value !== null && !["ra", "dec", "jd", "transaction_date"].includes(name));
+  const fields = Object.entries(candidate).filter(([name, value]) => value !== null && !["ra", "dec", "s_ra", "s_dec", "jd", "transaction_date"].includes(name));
   const mjd = typeof candidate.jd === "number" ? ["MJD", mjdOfJd(candidate.jd).toFixed(5)] : null;
   const entries = [
     ["Rank", `${details.rank} in the night ${details.night}`],
@@ -91,7 +91,7 @@ function facts(where, details) {
   return el("section", { class: "card wide facts" },
     el("p", { class: "verdict" }, el("span", { class: "big" }, score(details.score)), el("span", {}, oneIn(details.score)), severity),
     terms(entries), terms(parts, "The parts"),
-    terms([...fields.map(([name, value]) => [name, typeof value === "number" ? number(value) : String(value)]), ["event", details.event], ["model", details.model]], "The record"));
+    terms([...fields.map(([name, value]) => [name, typeof value === "number" ? exact(value) : String(value)]), ["event", details.event], ["model", details.model]], "The record"));
 }
 
 function terms(entries, title = "") {

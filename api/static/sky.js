@@ -6,7 +6,7 @@ import { hours, signed } from "./format.js";
 const ZTF_ID = /^ZTF[0-9]{2}[a-z]{7}$/;
 
 /** Coordinates and links as entries of a list of terms; [] if the record has no place. */
-export function sky(object, { ra, dec }) {
+export function sky(object, { s_ra, s_dec, ra = s_ra, dec = s_dec }) {
   const there = typeof ra === "number" && typeof dec === "number";
   const entries = there
     ? [["RA, Dec (J2000)", el("span", {}, `${hours(ra)} ${signed(dec)}`)], ["in degrees", `${ra.toFixed(6)}°, ${dec.toFixed(6).replace("-", "−")}°`]]
