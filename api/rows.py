@@ -15,7 +15,8 @@ from pydantic_core import from_json
 from ..consumer.board import key, read_nights
 
 SECONDS_A_DAY = 86_400.0
-JD_OF_1970 = 2_440_587.5
+JD_OF_1970, MJD_OF_1970 = 2_440_587.5, 40_587.0
+TAI_AHEAD = 37.0  # seconds, of UTC, since 2017
 AT_ONCE = 256  # rows whose details are fetched together: 2 MB
 NIGHTS_AT_ONCE = 64
 # Members of the sorted sets that one request may make Redis walk through: a fifth of a second.
@@ -60,6 +61,8 @@ class Entry:
         jd, text = self.candidate.get("jd"), self.candidate.get("transaction_date")
         if isinstance(jd, float | int):
             return (jd - JD_OF_1970) * SECONDS_A_DAY
+        if isinstance(mjd := self.candidate.get("midpointMjdTai"), float | int):
+            return (mjd - MJD_OF_1970) * SECONDS_A_DAY - TAI_AHEAD
         try:
             when = datetime.fromisoformat(text if isinstance(text, str) else self.night)
         except ValueError:  # ISO 8601 that Python doesn't read

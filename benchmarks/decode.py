@@ -33,14 +33,7 @@ REPEATS = 5
 BATCH = 500
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-# What a stream of Rubin's light curves reads.
-SOURCE = Wanted(("midpointMjdTai", "psfFlux", "psfFluxErr"), texts=("band",))
-LSST = Wanted(
-    numbers=tuple(f"diaSource.{one}" for one in (*SOURCE.numbers, "ra", "dec", "reliability")),
-    integers=("diaSource.diaSourceId", "diaSource.diaObjectId", "diaSource.ssObjectId"),
-    texts=("diaSource.band",),
-    tables={"prvDiaSources": SOURCE, "prvDiaForcedSources": SOURCE},
-)
+LSST = stream_of("lsst").wanted
 # Name, archive, folder within it, what is wanted (None: what the stream `ztf` wants).
 ARCHIVES: tuple[tuple[str, str, str, Wanted | None], ...] = (
     ("ztf_v4.01", "ztf/kowalski_v3.3_v4.01_36.tar.gz", "20231012", None),

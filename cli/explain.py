@@ -17,7 +17,7 @@ SUGGESTED = 5
 
 
 def explain(
-    stream: Annotated[str, typer.Argument(help="ztf, behaviour, observation, or one of your own.")],
+    stream: Annotated[str, typer.Argument(help="ztf, lsst, behaviour, observation, or one of your own.")],
     wanted: Annotated[
         str | None,
         typer.Argument(metavar="EVENT|OBJECT", help="An id as `skim top` shows it, or an event's; the top if none."),

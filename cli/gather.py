@@ -20,7 +20,7 @@ from confluent_kafka import Message
 from numpy.typing import NDArray
 
 from ..consumer.batch import headers_of
-from ..consumer.streams.base import SECONDS_A_DAY, State, Stream, night_name
+from ..consumer.streams.base import SECONDS_A_DAY, Features, State, Stream, night_name
 from ..producer.archive import messages
 from ..schemas.columns import Columns, concatenate
 from ..schemas.decode import Decoder
@@ -37,7 +37,8 @@ Ints = NDArray[np.int64]
 
 # A file of training events is the user's own and is read whole; 2 GiB are some ten million sessions.
 TRAINING_FILE_BYTES = 2 << 30
-AT_ONCE = 500  # messages of a partition, decoded together
+AT_ONCE = 500  # messages of a partition, or files of one record, decoded together
+BYTES_AT_ONCE = 64 << 20
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class Gatherer:
                 raise LabelError(labels.column, f"the stream {stream.name} reads this field; a label is no feature")
             wanted = replace(wanted, texts=(*wanted.texts, labels.column))
         self.wanted = wanted
+        self._decoder = Decoder(wanted, "container")
         self.tally = Tally()
         self.nights: set[int] = set()
         self._states: dict[int, State] = {}
@@ -89,23 +91,38 @@ class Gatherer:
 
     def files(self, paths: Iterable[Path]) -> Iterator[int]:
         """Take Avro, CSV and JSON-lines files, folders and tars of Avro; yields how many records were read so far."""
+        held: list[bytes] = []
         for name, data in messages(paths, max_bytes=TRAINING_FILE_BYTES):
-            text = is_csv(name) or is_json(name)
             if self.labels.column is not None and not is_csv(name):
                 raise LabelError(self.labels.column, f"{name} is no CSV file; give --labels instead")
-            try:
+            if is_csv(name) or is_json(name):  # a fault is raised: it is all there is
                 for columns in self._read(name, data):
                     self._take(self._valid(columns))
                     yield self.tally.records
+                continue
+            held.append(data)
+            if len(held) == AT_ONCE or sum(map(len, held)) >= BYTES_AT_ONCE:
+                yield from self._containers(held)
+                held = []
+        yield from self._containers(held)
+
+    def _containers(self, files: Sequence[bytes]) -> Iterator[int]:
+        """Take Avro files: those of one record each, as alerts come, together; the others, record by record."""
+        decoded = self._decoder.decode(files)
+        self._take(self._valid(decoded.columns))
+        yield self.tally.records
+        for one in decoded.rejected:
+            try:
+                for columns in read_file(files[one.index], self.wanted):
+                    self._take(self._valid(columns))
+                    yield self.tally.records
             except DecodeError:
-                if text:  # it is all there is: say what is wrong with it
-                    raise
                 self.tally.unreadable += 1
 
     def _read(self, name: str, data: bytes) -> Iterator[Columns]:
         if is_csv(name):
             return read_csv(data, self.wanted, TRAINING_FILE_BYTES)
-        return read_json(data, self.wanted) if is_json(name) else read_file(data, self.wanted)
+        return read_json(data, self.wanted)
 
     def topic(self, received: Iterable[Message], decoder: Decoder) -> Iterator[int]:
         """Take messages of a topic, each partition's in order; yields how many were read so far."""
@@ -159,7 +176,7 @@ class Gatherer:
         return columns.take(np.array([row for row in range(len(columns)) if row not in faults], np.int64))
 
     def _take(self, columns: Columns) -> None:
-        if self.wanted.tables:  # large, and with histories of their own
+        if self.wanted.tables and self._state(0).entities is None:  # large, and with histories of their own
             self._row(columns)
         else:
             self._waiting.append(columns)
@@ -178,11 +195,14 @@ class Gatherer:
         arrived = np.array([batch[place].timestamp()[1] for place in decoded.index[good].tolist()], np.int64)
         self._row(columns.take(good), batch[0].partition() or 0, arrived)
 
+    def _state(self, partition: int) -> State:
+        return self._states.get(partition) or self._states.setdefault(partition, self.stream.open())
+
     def _row(self, columns: Columns, partition: int = 0, arrived: Ints | None = None) -> None:
         """Features of records in order, and what else is known of them."""
         stream = self.stream
-        state = self._states.get(partition) or self._states.setdefault(partition, stream.open())
-        found = state.features(columns)
+        state = self._state(partition)
+        found = _admitted(state, columns) if self.wanted.tables else state.features(columns)
         for reason, count in found.unscored.items():
             self.tally.unscored[reason] = self.tally.unscored.get(reason, 0) + count
         rows, time = found.rows.tolist(), times(stream, columns)
@@ -205,6 +225,25 @@ class Gatherer:
                 nights,
             )
         )
+
+
+def _admitted(state: State, columns: Columns) -> Features:
+    """Features by a state that may remember light curves: only those of objects that were admitted, batch by batch."""
+    entities = state.entities
+    if entities is None:
+        return state.features(columns)
+    parts, unscored = [], dict[str, int]()
+    for at in range(0, len(columns), AT_ONCE):
+        batch = columns.take(np.arange(at, min(at + AT_ONCE, len(columns))))
+        entities.saved()  # there is no checkpoint: beyond the capacity, the object seen longest ago is forgotten
+        entities.admit(state.keys(batch))
+        found = state.features(batch)
+        parts.append((found.rows + at, found.matrix))
+        unscored = {reason: count + unscored.get(reason, 0) for reason, count in found.unscored.items()}
+    if not parts:
+        return state.features(columns)
+    rows, matrices = zip(*parts, strict=True)
+    return Features(np.concatenate(rows), np.concatenate(matrices), unscored)
 
 
 def times(stream: Stream, columns: Columns) -> Floats:

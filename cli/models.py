@@ -13,6 +13,9 @@ from .fink import import_fink
 if TYPE_CHECKING:
     from ..scoring.model import Model
 
+# Streams without a demo model: nothing simulates them, and the survey's alerts aren't ours to learn from.
+UNTRAINED = ("lsst",)
+
 models = typer.Typer(no_args_is_help=True, help="Model bundles: what they are, which one is in force.")
 for verb in (activate, shadow, rollback):
     models.command()(verb)
@@ -70,5 +73,13 @@ def load_model(stream: str, folder: Path | None, own: bool = False) -> "Model":
     if own:
         how = f"`skim train {stream} --config FILE … -o FOLDER`, then name the FOLDER: --model, or model in the file"
         raise ModelError(f"the stream {stream} has none yet: {how}", where="model")
+    if stream in UNTRAINED:
+        how = f"train one with `skim train {stream} ALERTS… -o my-model`, then give --model my-model"
+        raise ModelError(f"no model of the stream {stream} comes with the package: {how} (docs/{stream}.md)")
     with resources.as_file(resources.files(scoring).joinpath("models", f"{stream}-demo")) as shipped:
         return Model.load(shipped)
+
+
+def warm_up_model(stream: str) -> "Model":
+    """A model to compile the kernels of a stream with: the demo model, or one with the same kind of forest."""
+    return load_model("ztf" if stream in UNTRAINED else stream, None)

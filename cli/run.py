@@ -10,7 +10,7 @@ import typer
 
 def run(
     stream: Annotated[
-        str | None, typer.Argument(help="ztf, behaviour, observation, or one that --config defines.")
+        str | None, typer.Argument(help="ztf, lsst, behaviour, observation, or one that --config defines.")
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file with settings.")] = None,
     topic: Annotated[str | None, typer.Option(help="Kafka topic; the stream's name by default.")] = None,
@@ -21,7 +21,7 @@ def run(
     ] = None,
     group: Annotated[str | None, typer.Option(help="Consumer group.")] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Folder of a model bundle; the shipped demo model if none.")
+        Path | None, typer.Option(help="Folder of a model bundle; the demo model if none (there is none of lsst).")
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Messages a batch at most; no effect on scores.")] = None,
     start: Annotated[str | None, typer.Option(help="earliest or latest, for partitions never read before.")] = None,

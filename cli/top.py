@@ -8,7 +8,7 @@ import typer
 
 
 def top(
-    stream: Annotated[str, typer.Argument(help="ztf, behaviour, observation, or one of your own.")] = "ztf",
+    stream: Annotated[str, typer.Argument(help="ztf, lsst, behaviour, observation, or one of your own.")] = "ztf",
     night: Annotated[str | None, typer.Option(help="YYYY-MM-DD; the latest on the board if none.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="How many.")] = 10,
     redis: Annotated[str | None, typer.Option(help="redis://host:port/db of the board.")] = None,

@@ -18,7 +18,7 @@ SplitName = Literal["time", "grouped", "none"]
 
 
 def train(
-    stream: Annotated[str, typer.Argument(help="ztf, behaviour, observation, or one that --config defines.")],
+    stream: Annotated[str, typer.Argument(help="ztf, lsst, behaviour, observation, or one that --config defines.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the bundle.")],
     files: Annotated[
         list[Path] | None,
@@ -28,7 +28,9 @@ def train(
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="A TOML file with settings of the topic, and streams of your own."),
+        typer.Option(
+            "--config", "-c", help="A TOML file with settings of the stream and its topic, and streams of your own."
+        ),
     ] = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="At most so many of its messages.")] = None,
     for_: Annotated[

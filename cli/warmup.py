@@ -20,12 +20,13 @@ def warmup(
     from ..consumer.config import load_settings
     from ..consumer.run import warm_up
     from ..consumer.streams.registry import NAMES, stream_of
-    from .models import load_model
+    from .models import load_model, warm_up_model
 
     own = load_settings(config, {}).own
     folders = {name: one.model for name, one in own.items() if one.model is not None}
     for name in (*NAMES, *folders):
         typer.echo(f"skim: compiling what the stream {name} needs …", err=True)
         began = time.monotonic()
-        warm_up(stream_of(name, own), load_model(name, folders.get(name)))
+        model = load_model(name, folders[name]) if name in folders else warm_up_model(name)
+        warm_up(stream_of(name, own), model)
         typer.echo(f"skim: {name} is ready ({time.monotonic() - began:.1f} s)", err=True)

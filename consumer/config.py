@@ -128,6 +128,14 @@ class GateSettings(_Section):
     max_bad_pixels: float = 0.0
 
 
+class LsstSettings(_Section):
+    """What the stream `lsst` scores: the gate, the points a band needs, and whether forced photometry counts."""
+
+    min_reliability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    min_points: Annotated[int, Field(ge=1, le=1_000)] = 4
+    forced: bool = True
+
+
 class ObservationSettings(_Section):
     """Which products the stream `observation` scores: all types, or images alone."""
 
@@ -135,9 +143,10 @@ class ObservationSettings(_Section):
 
 
 class HistorySettings(_Section):
-    """Where the light curves of the stream `ztf` come from: each alert's own packet, or also what is remembered.
+    """Where the light curves of `ztf` and `lsst` come from: each alert's own packet, or also what is remembered.
 
-    "state" needs a topic keyed by objectId. An object takes 50 bytes a point: 1 GB for 200,000 of them (`state`).
+    "state" needs a topic keyed by object. An object of `ztf` takes 50 bytes a point, of `lsst` 25: 1 GB, or 0.5, for
+    200,000 of them (`state`).
     """
 
     mode: Literal["packet", "state"] = "packet"
@@ -165,6 +174,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     registry: RegistrySettings = RegistrySettings()
     gate: GateSettings = GateSettings()
+    lsst: LsstSettings = LsstSettings()
     observation: ObservationSettings = ObservationSettings()
     history: HistorySettings = HistorySettings()
 

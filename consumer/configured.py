@@ -2,6 +2,7 @@
 
 from ..schemas.columns import Wanted
 from ..schemas.decode import Decoder
+from ..schemas.installed import installed_schemas
 from ..schemas.registry import Registry
 from .config import Settings
 from .streams.base import Stream
@@ -16,6 +17,12 @@ def configured_stream(settings: Settings) -> Stream:
 
         gate = Gate(**settings.gate.model_dump())
         return Ztf(gate, history.mode, state.capacity, state.lifetime, history.points)
+    if settings.stream == "lsst":
+        from .streams.lsst import Lsst
+        from .streams.lsst_state import Rules
+
+        rules = Rules(**settings.lsst.model_dump())
+        return Lsst(rules, history.mode, state.capacity, state.lifetime, history.points)
     if settings.stream == "behaviour":
         from .streams.behaviour import Behaviour
 
@@ -43,4 +50,5 @@ def decoder_of(
 def registry_of(settings: Settings) -> Registry | None:
     """Where schema ids are looked up, if anywhere."""
     where = settings.registry
-    return Registry(where.url, where.folder, where.cache, patient=True) if where.url or where.folder else None
+    folder = where.folder or (installed_schemas() if settings.stream == "lsst" else None)
+    return Registry(where.url, folder, where.cache, patient=True) if where.url or folder else None

@@ -64,7 +64,25 @@ def key_only(wanted: Wanted, field: str) -> Wanted:
     ('objectId',)
     """
     aliases = {path: others for path, others in wanted.aliases.items() if path == field}
+    if field in wanted.integers:
+        return Wanted(integers=(field,), aliases=aliases)
     return Wanted(texts=(field,), aliases=aliases)
+
+
+def keys_of(decoded: Decoded, field: str, messages: int) -> list[bytes | None]:
+    """The object of each of so many messages, as its key: a text, or the digits of a positive integer; else None."""
+    keys: list[bytes | None] = [None] * messages
+    columns = decoded.columns
+    if field in columns.wanted.integers:
+        for i, number in zip(decoded.index.tolist(), columns.integer(field).tolist(), strict=True):
+            keys[i] = b"%d" % number if number > 0 else None
+        return keys
+    column = columns.text(field)
+    spans = zip(decoded.index.tolist(), column.start.tolist(), column.length.tolist(), strict=True)
+    for i, start, length in spans:
+        if 0 < length <= KEY_BYTES:
+            keys[i] = column.buffer[start : start + length].tobytes()
+    return keys
 
 
 class RekeyedDecoder(Decoder):
@@ -84,10 +102,10 @@ class RekeyedDecoder(Decoder):
 class Rekey:
     """The stage of one worker; those of a group share the topic's partitions.
 
-    `decoder` reads `key_field`, the text that names a message's object. `partitions` is how many the internal topic
-    has. `member` names the worker: a restart under the same name ends what the last one left open, at once. `size` is
-    how many messages a transaction takes at most. `reached(point)` is called after each step, for tests that end the
-    process there.
+    `decoder` reads `key_field`, the text or integer that names a message's object (0 = none). `partitions` is how many
+    the internal topic has. `member` names the worker: a restart under the same name ends what the last one left open,
+    at once. `size` is how many messages a transaction takes at most. `reached(point)` is called after each step, for
+    tests that end the process there.
     """
 
     def __init__(
@@ -215,13 +233,7 @@ class Rekey:
             decoded = self.decoder.decode(batch.values, batch.keys, batch.headers)
         except RegistryUnavailable as error:
             raise Unavailable(str(error)) from error
-        column = decoded.columns.text(self.key_field)
-        keys: list[bytes | None] = [None] * len(batch.values)
-        spans = zip(decoded.index.tolist(), column.start.tolist(), column.length.tolist(), strict=True)
-        for i, start, length in spans:
-            if 0 < length <= KEY_BYTES:
-                keys[i] = column.buffer[start : start + length].tobytes()
-        return keys
+        return keys_of(decoded, self.key_field, len(batch.values))
 
     def _headers(self, batch: Batch, i: int) -> list[tuple[str, bytes]]:
         given = batch.headers[i] if batch.headers else None

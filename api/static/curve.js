@@ -4,7 +4,7 @@ import { mjdOfJd } from "./format.js";
 
 /** [{mjd, band, mag, sigma, limit, positive}] in order of time; mag is null for an upper limit. */
 export function points(curve) {
-  if (!curve || !Array.isArray(curve.jd)) return [];
+  if (!curve || !Array.isArray(curve.jd) || !Array.isArray(curve.mag)) return []; // fluxes (lsst) aren't drawn
   return curve.jd.map((jd, n) => ({
     mjd: mjdOfJd(jd),
     band: curve.band[n],

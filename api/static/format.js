@@ -2,6 +2,7 @@
 
 const MJD_OF_JD = 2_400_000.5;
 const MJD_OF_1970 = 40_587;
+const TAI_AHEAD = 37; // seconds, of UTC, since 2017
 const DAY = 86_400;
 
 /** A score: five digits, rounded down, so that 1 is never claimed. */
@@ -54,8 +55,9 @@ export const secondsOfMjd = (mjd) => (mjd - MJD_OF_1970) * DAY;
 
 /** When a record's event was, in seconds since 1970: by its own time, else by its night's name. */
 export function timeOf({ candidate, night }) {
-  const { jd, transaction_date: date } = candidate ?? {};
+  const { jd, midpointMjdTai: mjd, transaction_date: date } = candidate ?? {};
   if (typeof jd === "number") return secondsOfMjd(mjdOfJd(jd));
+  if (typeof mjd === "number") return secondsOfMjd(mjd) - TAI_AHEAD;
   const own = typeof date === "string" ? seconds(date) : NaN;
   return Number.isNaN(own) ? seconds(night ?? "") : own;
 }

@@ -86,7 +86,7 @@ class Stream(Protocol):
     name: str
     wanted: Wanted
     framing: Choice  # the default; a topic may be set to another
-    key_field: str  # the text among `wanted` that names the object; `rekey` keys by it
+    key_field: str  # the text or integer among `wanted` that names the object; `rekey` keys by it
     features: tuple[str, ...]
     units: tuple[str, ...]
     unscored_reasons: tuple[str, ...]

@@ -11,7 +11,7 @@ from .base import Stream
 if TYPE_CHECKING:
     from .definition import Definition
 
-NAMES = ("ztf", "behaviour", "observation")
+NAMES = ("ztf", "lsst", "behaviour", "observation")
 NONE: "Mapping[str, Definition]" = MappingProxyType({})
 
 
@@ -35,6 +35,10 @@ def stream_of(name: str, own: "Mapping[str, Definition]" = NONE) -> Stream:
         from .ztf import Ztf
 
         return Ztf()
+    if name == "lsst":
+        from .lsst import Lsst
+
+        return Lsst()
     if name == "behaviour":
         from .behaviour import Behaviour
 

@@ -3,16 +3,16 @@
 ZTF packs 30 days of history. The union of packets goes back to the first one seen, and beyond it by those 30 days.
 """
 
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..entities import LIFETIME, Entities, Keys
 from ..errors import ModelError
-from .history_kernel import POINT, Ints, Points, remember_rows
-from .window import Window
+from .history_kernel import Flags, Ints, Points, remember_rows
+from .window import POINT, Floats
 
 # A field of the public survey is seen in g and r about every third night: 100 points are 150 nights, about as long as
 # a field is well placed in a year. An object takes 5.0 KB, 200,000 of them, `Entities`' usual capacity, 1.0 GB.
@@ -20,9 +20,38 @@ POINTS = 100
 MOST_POINTS = 1_000  # 50 KB an object; counted in int16
 
 
-def row_of(points: int) -> np.dtype[np.void]:
+class Windowed(Protocol):
+    """What history needs of a window, a data class with `offsets` first: `Window`, `FluxWindow`."""
+
+    point: ClassVar[np.dtype[np.void]]  # one row: its columns' names, `jd` and `band` (an int8, 0 = none) among them
+
+    @property
+    def offsets(self) -> Ints:
+        """int64[n + 1]: rows offsets[i]:offsets[i + 1] are alert i's, its candidate last."""
+
+    @property
+    def jd(self) -> Floats:
+        """float64[m], days."""
+
+    @property
+    def band(self) -> Ints:
+        """int64[m]."""
+
+    def __len__(self) -> int: ...
+
+    def detected(self) -> Flags:
+        """bool[m]: rows that have a value."""
+
+    def sound(self) -> Flags:
+        """bool[m]: rows that have one which can't spoil a curve."""
+
+
+W = TypeVar("W", bound=Windowed)
+
+
+def row_of(points: int, point: np.dtype[np.void] = POINT) -> np.dtype[np.void]:
     """An object's row: how many of its points are used, then the points, the newest first and unused ones all zero."""
-    return np.dtype([("count", np.int16), ("points", POINT, (points,))])
+    return np.dtype([("count", np.int16), ("points", point, (points,))])
 
 
 class History:
@@ -35,8 +64,10 @@ class History:
     must not enter the curve of one that is.
 
     Whoever runs this admits every batch to `entities` first; a key that is null (0) or not admitted is known by its
-    packet alone. `capacity`, `lifetime`, `salt`: see `Entities`. Raises ModelError if `points` is not 1 to 1,000.
+    packet alone. `capacity`, `lifetime`, `salt`: see `Entities`; `point`: what its windows' points are. Raises
+    ModelError if `points` is not 1 to 1,000.
 
+    >>> from skimstream.scoring.features.window import Window
     >>> history = History(capacity=10, points=2)
     >>> keys = np.array([7], np.uint64)
     >>> def packet(*jd: float) -> Window:
@@ -52,18 +83,24 @@ class History:
     """
 
     def __init__(
-        self, capacity: int = 200_000, *, points: int = POINTS, lifetime: int = LIFETIME, salt: int = 0
+        self,
+        capacity: int = 200_000,
+        *,
+        points: int = POINTS,
+        lifetime: int = LIFETIME,
+        salt: int = 0,
+        point: np.dtype[np.void] = POINT,
     ) -> None:
         if not 1 <= points <= MOST_POINTS:
             raise ModelError(f"is {points}: choose 1 to {MOST_POINTS}", where="points")
-        self.entities = Entities(capacity, row_of(points), lifetime, salt)
+        self.entities = Entities(capacity, row_of(points, point), lifetime, salt)
 
     @property
     def state_bytes(self) -> int:
         """Memory of the state, bytes."""
         return self.entities.state_bytes
 
-    def remember(self, window: Window, keys: Keys) -> Window:
+    def remember(self, window: W, keys: Keys) -> W:
         """Each alert's packet with what is remembered of its object before it; then the packet is remembered, too.
 
         keys uint64[n]: whose alert it is. The remembered points stand before the packet's rows, oldest first. Of a time
@@ -77,27 +114,34 @@ class History:
         if keys.shape != (len(window),) or keys.dtype != np.uint64:
             raise ModelError(f"is {keys.dtype}{list(keys.shape)}, expected uint64[{len(window)}]", where="keys")
         rows = self.entities.rows
+        known = _known(window.band)
         taken, brought = remember_rows(
             self.entities.slots,
             rows["count"],
             rows["points"],
             np.require(keys, np.uint64, ["C", "W"]),
             np.require(window.offsets, np.int64, ["C", "W"]),
-            _points(window),
+            _points(window, known),
+            np.require(window.detected(), np.bool_, ["C", "W"]),
+            np.require(window.sound() & known, np.bool_, ["C", "W"]),
         )
         return _joined(window, taken, brought)
 
 
-def _points(window: Window) -> Points:
+def _known(band: Ints) -> Flags:
+    """bool[m]: bands that a survey may have, and an int8 can."""
+    return (band > 0) & (band <= np.iinfo(np.int8).max)
+
+
+def _points(window: Windowed, known: Flags) -> Points:
     """The window's rows as points. Bands that no survey has become 0, which is never remembered."""
-    known = (window.band > 0) & (window.band <= np.iinfo(np.int8).max)
-    points = np.empty(len(window.jd), POINT)
-    for name in POINT.names or ():
+    points = np.empty(len(window.jd), window.point)
+    for name in window.point.names or ():
         points[name] = getattr(window, name) if name != "band" else np.where(known, window.band, 0)
     return points
 
 
-def _joined(window: Window, taken: Ints, brought: Points) -> Window:
+def _joined(window: W, taken: Ints, brought: Points) -> W:
     """The window with taken[i] of the points before the rows of alert i."""
     of_packet = np.ones(len(window.jd) + len(brought), np.bool_)
     of_packet[np.arange(len(brought)) + np.repeat(window.offsets[:-1], taken)] = False
@@ -109,4 +153,5 @@ def _joined(window: Window, taken: Ints, brought: Points) -> Window:
         return column
 
     offsets = window.offsets + np.concatenate([[0], np.cumsum(taken)])
-    return Window(offsets, **{field.name: joined(field.name) for field in fields(window)[1:]})
+    made: Any = window  # a data class; its protocol can't say so
+    return replace(made, offsets=offsets, **{field.name: joined(field.name) for field in fields(made)[1:]})  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ The rules are Fink's (fink-science, from June 2023 on), so that features agree w
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -30,6 +30,28 @@ POGSON = 1.0857  # 2.5 / ln 10, rounded as Fink rounds it: d(magnitude) = 1.0857
 # Distinct times from day 1 on are 2e-16 or more apart. With that, and t, |m|, sigma, 1/sigma < 1e30, the largest values
 # on the way are slopes < 1e46, (m - mean)^4 < 2e121, sum(w) sum(w t^2) < 1e180 N^2: far below the limit, 1.8e308.
 HUGE = 1e30
+
+# One detection as `history` remembers it, as the packet gave it: apparent magnitudes are made of it anew each time,
+# since one row on a reference source converts the whole window. 50 bytes without gaps, which no code would write.
+POINT = np.dtype(
+    [
+        ("jd", np.float64),  # days
+        ("magpsf", np.float64),
+        ("sigmapsf", np.float64),
+        ("distnr", np.float64),  # pixels
+        ("magnr", np.float64),
+        ("sigmagnr", np.float64),
+        ("band", np.int8),  # ZTF fid; 0 = none
+        ("positive", np.bool_),
+    ]
+)
+
+# A sound point makes no band malformed, whether its window is converted or not. Fluxes of the difference are within
+# 1e-20 and 1e20, those of the reference at most 1, since a negative magnitude is a null; if one is taken off the other,
+# 1e-16 of it is left or more. So errors stay below 1e4 * 1e16 * 2, and above 1e-6 * 1e-20 (faint on bright).
+# Real magnitudes are 5 to 25, real errors 0.001 to 1; -999 is written for a missing sigmagnr.
+LARGEST_MAGNITUDE = 50.0
+LEAST_ERROR, LARGEST_ERROR = 1e-6, 1e4
 
 
 class WindowError(SkimError):
@@ -58,16 +80,38 @@ class Window:
     band: Integers  # ZTF fid: 1 = g, 2 = r, 3 = i
     positive: Flags  # isdiffpos is "t" or "1": brighter than in the reference image
 
+    point: ClassVar[np.dtype[np.void]] = POINT
+
     def __post_init__(self) -> None:
-        rows, bounds = len(self.jd), self.offsets
-        for field in fields(self)[1:]:
-            if getattr(self, field.name).shape != (rows,):
-                raise WindowError(field.name, f"hold {rows} rows, as jd does")
-        if bounds.ndim != 1 or not bounds.size or bounds[0] != 0 or bounds[-1] != rows or (np.diff(bounds) < 0).any():
-            raise WindowError("offsets", f"rise from 0 to {rows}, the number of rows")
+        check_shapes(self)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def detected(self) -> Flags:
+        """bool[m]: the row has a magnitude and an error; the others are upper limits."""
+        return ~(np.isnan(self.magpsf) | np.isnan(self.sigmapsf))
+
+    def sound(self) -> Flags:
+        """bool[m]: detections that can't spoil a curve. Of the reference, only the error can: its nulls are sound."""
+        return (
+            (self.jd >= 1)
+            & (self.jd < HUGE)
+            & (np.abs(self.magpsf) <= LARGEST_MAGNITUDE)
+            & (self.sigmapsf >= LEAST_ERROR)
+            & (self.sigmapsf <= LARGEST_ERROR)
+            & ~(np.abs(self.sigmagnr) > LARGEST_ERROR)
+        )
+
+
+def check_shapes(window: Any) -> None:
+    """Raises WindowError unless all columns of a window (a data class, `offsets` first) have as many rows as `jd`."""
+    rows, bounds = len(window.jd), window.offsets
+    for field in fields(window)[1:]:
+        if getattr(window, field.name).shape != (rows,):
+            raise WindowError(field.name, f"hold {rows} rows, as jd does")
+    if bounds.ndim != 1 or not bounds.size or bounds[0] != 0 or bounds[-1] != rows or (np.diff(bounds) < 0).any():
+        raise WindowError("offsets", f"rise from 0 to {rows}, the number of rows")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,22 +143,25 @@ def band_curves(window: Window, bands: Sequence[int] = (1, 2)) -> BandCurves:
     present = np.zeros(shape, np.bool_)
     present[alert[wanted], column[wanted]] = True
 
-    detected = ~(np.isnan(window.magpsf) | np.isnan(window.sigmapsf))
+    detected = window.detected()
     on_reference = np.zeros(len(window), np.bool_)
     on_reference[alert[detected & (window.distnr >= 0) & (window.distnr <= ON_REFERENCE)]] = True
 
     rows = np.flatnonzero(detected & wanted)
     magnitude, sigma = _magnitudes(window, rows, on_reference[alert[rows]])
-    curve, jd = alert[rows] * len(bands) + column[rows], window.jd[rows]
+    return curves_of(alert[rows] * len(bands) + column[rows], window.jd[rows], magnitude, sigma, present)
+
+
+def curves_of(curve: Integers, jd: Floats, magnitude: Floats, sigma: Floats, present: Flags) -> BandCurves:
+    """Points, the more trusted ones of equal times first, as sorted curves without duplicates; a NaN doesn't count."""
     kept = _kept_in_order(curve, jd, ~(np.isnan(magnitude) | np.isnan(sigma)))
     curve, jd, magnitude, sigma = curve[kept], jd[kept], magnitude[kept], sigma[kept]
-
     offsets = np.zeros(present.size + 1, np.int64)
     np.cumsum(np.bincount(curve, minlength=present.size), out=offsets[1:])
     sound = (jd >= 1) & (jd < HUGE) & (np.abs(magnitude) < HUGE) & (sigma > 1 / HUGE) & (sigma < HUGE)
     malformed = np.zeros(present.size, np.bool_)
     malformed[curve[~sound]] = True
-    return BandCurves(offsets, jd, magnitude, sigma, present, malformed.reshape(shape))
+    return BandCurves(offsets, jd, magnitude, sigma, present, malformed.reshape(present.shape))
 
 
 def _magnitudes(window: Window, rows: Integers, apparent: Flags) -> tuple[Floats, Floats]:

@@ -18,10 +18,10 @@ def hook(event, args):
 found = []
 sys.addaudithook(hook)
 import skimstream.cli.main, skimstream.consumer.run
-from skimstream.cli.models import load_model
+from skimstream.cli.models import warm_up_model
 from skimstream.consumer.streams.registry import NAMES, stream_of
 for name in NAMES:
-    skimstream.consumer.run.warm_up(stream_of(name), load_model(name, None))
+    skimstream.consumer.run.warm_up(stream_of(name), warm_up_model(name))
 print(json.dumps([found, sorted(sys.modules)]))
 """
 CACHE = ("/numba/core/caching.py", "/numba/core/serialize.py")

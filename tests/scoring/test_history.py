@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from skimstream.scoring.entities import Keys
 from skimstream.scoring.errors import ModelError
 from skimstream.scoring.features.history import POINTS, History, row_of
-from skimstream.scoring.features.history_kernel import POINT
 from skimstream.scoring.features.lightcurve import lightcurve_features
-from skimstream.scoring.features.window import Window, band_curves
+from skimstream.scoring.features.window import POINT, Window, band_curves
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "fink" / "fink_ztf_golden_dev.jsonl.gz"
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="needs ../shared")
