@@ -64,7 +64,7 @@ export function list(where, on) {
 
   function show(found) {
     const parts = [...new Set(found.flatMap((one) => Object.keys(one["d:z"] ?? {})))];
-    const image = found.some((one) => one["d:lightcurve"]) ? CURVES : EVENTS;
+    const image = found.some((one) => one["d:lightcurve"]?.mag) ? CURVES : EVENTS;
     header(head, parts, image.title);
     const focused = [...rows.values()].find((one) => one.link === document.activeElement);
     const place = focused ? [...body.children].indexOf(focused.line) : -1;
