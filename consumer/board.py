@@ -21,6 +21,7 @@ import redis
 from .fence import Fence
 from .streams.base import SECONDS_A_DAY, night_name
 
+NIGHTS_NOTED = 8  # whose objects' scores a worker remembers: 8 nights of 4 x 1,000 names and numbers are 5 MB
 # A worker is heard every second, or between two batches: 15 s without a word are an outage or the end.
 SILENT_SECONDS = 15.0
 
@@ -69,7 +70,11 @@ class Heard:
 
 
 class Board:
-    """The writing side. One per worker; `floors` are what a night's list asks for, as far as this worker has heard."""
+    """The writing side. One per worker.
+
+    `floors` are what a night's list asks for, `bests` what its objects have, as far as this worker has heard. Both only
+    rise: who knows too little sends a row in vain.
+    """
 
     def __init__(self, client: redis.Redis, stream: str, kept: int = 1_000, days: float = 90.0) -> None:
         self.client = client
@@ -77,6 +82,7 @@ class Board:
         self.kept = kept
         self.seconds = int(days * SECONDS_A_DAY)
         self.floors: dict[int, float] = {}
+        self.bests: dict[int, dict[str, float]] = {}
         self._script = client.register_script(
             resources.files(__package__ or "").joinpath("commit.lua").read_text()
         )  # re-sends itself when Redis has lost its script cache
@@ -85,9 +91,14 @@ class Board:
         """The lowest score worth sending. Within a night it only rises, so an old value is safe."""
         return self.floors.get(night, float("-inf"))
 
-    def forget_floors(self) -> None:
+    def best(self, night: int, owner: str) -> float:
+        """The object's score on that night's list, or less: a lower one needn't be sent."""
+        return self.bests.get(night, {}).get(owner, float("-inf"))
+
+    def forget_lists(self) -> None:
         """On assignment: Redis may have gone back in time, and its lists with it."""
         self.floors.clear()
+        self.bests.clear()
 
     def commit(self, partition: str, fence: Fence, following: int, rows: Sequence[Row]) -> Committed:
         """Apply one batch that began at the fence's offset: its rows and the offset `following`, in one atomic step.
@@ -120,7 +131,20 @@ class Board:
             again = stored == following and following != fence.offset and others[0] == fence.checkpoint
             return Committed(applied=again, stored=stored)
         self.floors.update({n: float(floor) for n, floor in zip(nights, others, strict=True) if floor})
+        self._note(rows)
         return Committed(applied=True, stored=following, changed=int(second))
+
+    def _note(self, rows: Sequence[Row]) -> None:
+        """What is on the lists now, of some nights and not too many objects: what is forgotten is only sent again."""
+        for row in rows:
+            if not row.details:
+                continue
+            known = self.bests.setdefault(row.night, {})
+            if len(known) > 4 * self.kept:
+                known.clear()
+            known[row.object] = max(row.score, known.get(row.object, row.score))
+        while len(self.bests) > NIGHTS_NOTED:
+            self.bests.pop(min(self.bests))
 
 
 def read_top(client: redis.Redis, stream: str, night: str, n: int) -> list[dict[str, Any]]:

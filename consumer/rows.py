@@ -17,13 +17,21 @@ from .streams.base import Floats, Ints, night_name
 
 
 def rows_of(partition: Partition, featured: Featured, scores: Scores, board: Board) -> list[Row]:
-    """All events until a night's list is full, then those above its floor; and for the timelines, the notable ones."""
+    """The events that may change a night's list, and for the timelines the notable ones.
+
+    May change it: not below its floor once it is full, and not below what their object has.
+    """
     stream, columns = partition.stream, featured.columns
     nights = stream.nights(columns)[featured.rows]
     floor = np.zeros(len(nights))
     for night in np.unique(nights).tolist():
         floor[nights == night] = board.floor(night)
     placed = scores.score >= floor  # no score (NaN) yet: no place, and nothing to note
+    best: dict[tuple[int, str], float] = {}
+    for i in np.flatnonzero(placed).tolist():
+        one, score = (int(nights[i]), stream.object_id(columns, int(featured.rows[i]))), float(scores.score[i])
+        placed[i] = score >= max(best.get(one, score), board.best(*one))
+        best[one] = max(best.get(one, score), score)
     notable: NDArray[np.bool_] = np.isfinite(scores.score) & scores.alarms.any(axis=1)
     details = _details(partition, featured, scores, nights, np.flatnonzero(placed))
     rows = []

@@ -158,7 +158,7 @@ class Worker:
             return partition
 
         partition = self._insist(restored, awaited)
-        self.board.forget_floors()  # Redis may have gone back in time, and its lists with it
+        self.board.forget_lists()  # Redis may have gone back in time, and its lists with it
         self.partitions[number] = partition
         self._renew(partition)
         source.open(number, partition.learned)

@@ -112,7 +112,7 @@ def test_the_list_is_trimmed_with_its_details_and_tells_its_floor(store: redis.R
     one.commit("t/0", fence(0), 1, [row(f"o{i}", i / 10) for i in range(5)])
     assert one.floor(NIGHT) == 0.2
     assert store.hkeys(key("ztf", "details", NAME)) == [b"o2", b"o3", b"o4"]
-    one.forget_floors()
+    one.forget_lists()
     assert one.floor(NIGHT) == float("-inf")
 
 
@@ -220,3 +220,19 @@ def test_timelines_hold_notable_events_whatever_is_on_the_list_and_are_bounded(s
     assert store.hlen(key("ztf", "timeline", NAME)) == 4  # twice the rows kept
     one.commit("t/0", fence(3), 4, [replace(lined("a", 0.2, "long"), line="x" * 5_000)])
     assert store.hget(key("ztf", "timeline", NAME), "a") == b""
+
+
+def test_what_objects_have_is_known_until_it_is_forgotten(store: redis.Redis) -> None:
+    one = board(store, kept=3)
+    begin(store)
+    one.commit("t/0", fence(0), 1, [row("a", 0.5), row("a", 0.4), row("b", 0.9), lined("c", 0.1, "9", details=False)])
+    assert [one.best(NIGHT, thing) for thing in "abc"] == [0.5, 0.9, float("-inf")]
+    assert one.best(NIGHT + 1, "a") == float("-inf")
+    assert not one.commit("t/0", fence(0), 2, [row("a", 0.7)]).applied
+    assert one.best(NIGHT, "a") == 0.5
+    one.commit("t/0", fence(1), 2, [row("x", 0.1, night=NIGHT + day) for day in range(1, 12)])
+    assert sorted(one.bests) == [NIGHT + day for day in range(4, 12)]
+    one.commit("t/0", fence(2), 3, [row(f"o{i}", 0.2, night=NIGHT + 20) for i in range(40)])
+    assert 0 < len(one.bests[NIGHT + 20]) <= 4 * 3 + 1
+    one.forget_lists()
+    assert one.best(NIGHT + 20, "o39") == float("-inf")

@@ -14,7 +14,8 @@ import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
 from skimstream.cli.models import load_model
-from skimstream.consumer.board import Board, key, read_offsets, read_top
+from skimstream.consumer.board import Board, Committed, Row, key, read_offsets, read_top
+from skimstream.consumer.fence import Fence
 from skimstream.consumer.metrics import Metrics
 from skimstream.consumer.partition import Featured, Partition
 from skimstream.consumer.streams.registry import stream_of
@@ -232,3 +233,23 @@ def test_real_alerts_of_all_versions_give_the_same_bits_in_any_batches(store: re
         assert worker.tally.consumed == 358 == worker.tally.scored + sum(worker.tally.unscored.values())
         boards.append(dump(store))
     assert boards[0] == boards[1] == boards[2]
+
+
+def test_a_list_that_never_fills_is_sent_no_row_that_cant_change_it(store: redis.Redis) -> None:
+    worker, _, _ = worker_of("behaviour", store)
+    sent: list[Row] = []
+    commit = worker.board.commit
+
+    def noted(partition: str, fence: Fence, following: int, rows: Sequence[Row]) -> Committed:
+        sent.extend(one for one in rows if one.details)
+        return commit(partition, fence, following, rows)
+
+    worker.board.commit = noted  # type: ignore[method-assign]
+    run_all(worker, sessions(3_000), 100)
+    best: dict[tuple[int, str], float] = {}
+    for one in sent:
+        assert one.score >= best.get((one.night, one.object), 0.0)
+        best[one.night, one.object] = one.score
+    assert len({night for night, _ in best}) > 5
+    assert len(best) < 1_000  # 50 users, and eleven days: no list is full
+    assert len(sent) < 3 * len(best)  # of 3,000 events
