@@ -44,7 +44,7 @@ models: dev ## Make the demo models anew, from simulated events of seed 1001
 	$(BIN)/skim simulate observation --count 20000 --anomalies 0 --seed 1001 --night 2025-10-01 --out build/models/observation.avro
 	$(BIN)/skim train observation build/models/observation.avro --out scoring/models/observation-demo
 
-evaluate: dev ## All evaluations below, one after another: twenty minutes, more at first
+evaluate: dev ## All evaluations below, one after another: some half an hour
 	$(BIN)/python benchmarks/evaluate.py
 
 evaluate-streams: dev ## The default ensemble on streams that move and burst, and the rate of its alarms; longer at first

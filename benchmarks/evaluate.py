@@ -2,7 +2,7 @@
 
     python benchmarks/evaluate.py [streams|calibration|behaviour|observation|fdh|ztf …]
 
-Takes a quarter of an hour on one core. Seeds are fixed, intervals are shown; real data comes from ../shared where it is
+Takes some half an hour on one core. Seeds are fixed, intervals are shown; real data comes from ../shared where it is
 there. What the figures mean: docs/streams.md, behaviour.md, observation.md, own-stream.md, evaluation.md.
 """
 
