@@ -25,7 +25,7 @@ _USUAL: Mapping[Kind, type] = {"text": str, "number": float, "json": list}
 _FAMILIES = re.compile(r"[idvb]:[A-Za-z0-9_]{1,62}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """A column: `value` finds it in a row of the board; null where it isn't there or isn't of this kind.
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydantic_core import to_json
 
 from .columns import Column, Kind
 from .problems import Problem
-from .rows import Entry
+from .rows import REMEMBERED, Entry
 
 INSTALL = "needs libraries that are not installed here: pip install 'skimstream[formats]'"
 
@@ -34,7 +35,8 @@ class Table:
     @classmethod
     def of(cls, columns: Sequence[Column], entries: Sequence[Entry]) -> "Table":
         """The rows' values in these columns."""
-        return cls(columns, [[column.of(entry) for column in columns] for entry in entries])
+        chosen = tuple(columns)
+        return cls(columns, [_values(chosen, entry) for entry in entries])
 
     @property
     def names(self) -> list[str]:
@@ -47,6 +49,12 @@ class Table:
         if self.columns[place].kind != "json":
             return values
         return [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _values(columns: tuple[Column, ...], entry: Entry) -> Sequence[Any]:
+    """A row's values; worked out once, as rows are read once."""
+    return tuple(column.of(entry) for column in columns)
 
 
 def render(table: Table, output_format: str) -> Response:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 import redis
@@ -19,6 +20,7 @@ JD_OF_1970, MJD_OF_1970 = 2_440_587.5, 40_587.0
 TAI_AHEAD = 37.0  # seconds, of UTC, since 2017
 AT_ONCE = 256  # rows whose details are fetched together: 2 MB
 NIGHTS_AT_ONCE = 64
+REMEMBERED = 1_024  # rows that were read lately: 4 kB of text and some 20 of objects each
 # Members of the sorted sets that one request may make Redis walk through: a fifth of a second.
 MOST_MEMBERS = 200_000
 # An event's id isn't a key: its night's details are read through, 7 MB each.
@@ -35,9 +37,9 @@ class Member:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A row of the board: its place, and the event behind it."""
+    """A row of the board: its place, and the event behind it. The same row read again is mostly the same object."""
 
     night: str
     rank: int | None
@@ -105,10 +107,16 @@ def entries(client: redis.Redis, stream: str, chosen: Sequence[Member], whole: b
         for one, detail in zip(there, texts, strict=True)
     }
     return [
-        Entry(one.night, one.rank, one.object, from_json(detail if whole else _shown(detail)))
+        _entry(one.night, one.rank, one.object, detail if whole else _shown(detail))
         for one in chosen
         if (detail := details[one.night, one.object]) is not None
     ]
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _entry(night: str, rank: int, name: str, detail: bytes) -> Entry:
+    """Read once: who polls a list asks for the same rows again and again."""
+    return Entry(night, rank, name, from_json(detail))
 
 
 def of_objects(client: redis.Redis, stream: str, wanted: Sequence[str], nights: Sequence[str]) -> list[Entry]:
