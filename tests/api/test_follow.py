@@ -81,6 +81,24 @@ def test_rows_come_as_they_are_committed_and_go_on_where_one_was(store: redis.Re
                 assert [next(told)[2]["object"] for _ in missed] == missed
 
 
+def test_who_comes_later_goes_on_where_it_was_whatever_others_have_read(store: redis.Redis, writer: Writer) -> None:
+    for names in (["a"], ["b", "c"]):
+        writer.commit(*names)
+    first = str(bounds(store, "ztf")[0])
+    with client_of(store) as client, following(client) as response:
+        told = events(response)
+        next(told)
+        writer.commit("d", "e", "f")
+        seen = [next(told) for _ in "def"]
+        # Of what is in memory now, the one has to go further back, the other begins in the midst of it.
+        for last, missed in ((first, "bcdef"), (seen[0][1], "ef")):
+            with following(client, last) as later:
+                after = events(later)
+                next(after)
+                for name in missed:  # one by one: if any were left out, the last would never come
+                    assert next(after)[2]["object"] == name
+
+
 def test_one_night_alone(store: redis.Redis, writer: Writer) -> None:
     writer.commit("x")
     with client_of(store) as client, following(client, night="2026-11-22") as response:
