@@ -26,19 +26,25 @@ SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(scope="session")
-def store_url() -> Iterator[str]:
-    """A Valkey's redis:// URL."""
+def valkey() -> Iterator[str]:
+    """The redis:// URL of the run's Valkey, with all that earlier tests left in it: take `store_url`."""
     with embedded_store() as url:
         yield url
 
 
 @pytest.fixture
+def store_url(valkey: str) -> str:
+    """The redis:// URL of an empty Valkey."""
+    with closing(redis.Redis.from_url(valkey)) as client:
+        client.flushall()
+    return valkey
+
+
+@pytest.fixture
 def store(store_url: str) -> Iterator[redis.Redis]:
     """A client of an empty Valkey."""
-    client = redis.Redis.from_url(store_url)
-    client.flushall()
-    yield client
-    client.close()
+    with closing(redis.Redis.from_url(store_url)) as client:
+        yield client
 
 
 @pytest.fixture
