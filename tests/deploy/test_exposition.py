@@ -68,7 +68,19 @@ def closed(store: redis.Redis) -> tuple[Metrics, set[str]]:
         worker.chosen.model.id,
         worker.chosen.model.features_hash,
     }
-    known |= {"begin", "recall", "commit", "checkpoint", "assigned", "revoked", "lost", "delivered", "failed"}
+    known |= {
+        "begin",
+        "recall",
+        "commit",
+        "checkpoint",
+        "assigned",
+        "revoked",
+        "lost",
+        "delivered",
+        "failed",
+        "down",
+        "other",
+    }
     return metrics, known
 
 
