@@ -1,38 +1,21 @@
 """The outbox in a real Valkey: numbers without gaps, cooldowns, so many a night, one who tells."""
 
 import time
-from typing import Any
 
 import redis
 
-from skimstream.consumer.alert import Alert
-from skimstream.consumer.board import Board, Row, key
-from skimstream.consumer.checkpoint import Checkpoints
+from skimstream.consumer.board import key
 from skimstream.consumer.outbox import AT_ONCE, Outbox
 from skimstream.consumer.rule import Rule
-
-
-def fill(store: redis.Redis, count: int, night: int = 20_778, told: bool = True) -> None:
-    """So many alerts, as a worker leaves them."""
-    fence = Checkpoints(store, "s").begin("t/0", 0).fence
-    rows = [
-        Row(night, f"o{n % 3}", 0.5, str(n), "", "{}", False, Alert(alert(fence.offset + n), told))
-        for n in range(count)
-    ]
-    assert Board(store, "s").commit("t/0", fence, fence.offset + count, rows).applied
-
-
-def alert(number: int, **more: Any) -> dict[str, Any]:
-    place = f"t/0/{number}"
-    return {"id": place, "object": f"o{number % 3}", "night": "2026-11-21", "rules": ["r"], "score": 0.5} | more
+from stage.alerts import alert, leave
 
 
 def test_alerts_come_in_order_and_numbered_without_gaps(store: redis.Redis) -> None:
     outbox = Outbox(store, "s")
     assert (outbox.last(), outbox.after(0, 10)) == (0, [])
-    fill(store, 3)
-    fill(store, 4, told=False)  # no channel wants these
-    fill(store, 2)
+    leave(store, 3)
+    leave(store, 4, told=False)  # no channel wants these
+    leave(store, 2)
     entries = outbox.after(0, 10)
     assert [entry.number for entry in entries] == [1, 2, 3, 4, 5]
     assert [entry.record["id"] for entry in entries] == ["t/0/0", "t/0/1", "t/0/2", "t/0/7", "t/0/8"]
@@ -41,7 +24,7 @@ def test_alerts_come_in_order_and_numbered_without_gaps(store: redis.Redis) -> N
 
 
 def test_the_oldest_go_when_there_are_too_many(store: redis.Redis) -> None:
-    fill(store, 5_007)
+    leave(store, 5_007)
     outbox = Outbox(store, "s")
     first = outbox.after(0, 10)
     assert (first[0].number, len(first), outbox.last()) == (8, AT_ONCE, 5_007)
@@ -49,9 +32,9 @@ def test_the_oldest_go_when_there_are_too_many(store: redis.Redis) -> None:
 
 def test_a_channel_begins_with_what_comes_from_now_on(store: redis.Redis) -> None:
     outbox = Outbox(store, "s")
-    fill(store, 3)
+    leave(store, 3)
     assert outbox.begin("a") == 3
-    fill(store, 2)
+    leave(store, 2)
     assert outbox.begin("a") == 3
     outbox.done("a", 4)
     assert outbox.begin("a") == 4
