@@ -26,6 +26,7 @@ from .config import Settings
 from .configured import configured_stream, decoder_of
 from .deadletter import DeadLetters, provide
 from .fence import NEW, Fence
+from .health import Health
 from .internal import ensure, rekeyed
 from .metrics import Metrics, serve
 from .partition import Partition
@@ -191,7 +192,9 @@ def run(
         watchdog=Watchdog(settings.watchdog.seconds),
         probe=prober(settings),
     )
+    health = Health(lambda: metrics.registry.get_sample_value("skim_paused") == 1)
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
+    server.set_app(health.beside(server.get_app()))
     try:
         group, start = {**options, **group_options(settings)}, settings.kafka.start
         keyed = decoder.framing in ("auto", "key")
@@ -201,10 +204,11 @@ def run(
                 # What the stage has copied is to be read, whenever it began; aborted copies are not.
                 topic, start, group["isolation.level"] = rekeyed(topic), "earliest", "read_committed"
             source = stack.enter_context(Source(topic, group, start, worker.dropped, keyed))
+            health.source = source
             ready(server.server_port, source.problem())
             provide(options, topic)
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
-            worker.run(source, stopping, settings.batch.size, settings.batch.seconds)
+            worker.run(source, health.watching(stopping), settings.batch.size, settings.batch.seconds)
     except redis.RedisError as error:
         raise RedisUnavailable(str(error)) from error
     finally:
