@@ -75,6 +75,11 @@ class Partition:
         self.sweep_from = 0
 
     @property
+    def number(self) -> str:
+        """The partition's number in its topic, as a label."""
+        return self.name.rpartition("/")[2]
+
+    @property
     def layout(self) -> str:
         """Names what is remembered: another release may remember something else under the same name."""
         entities = self.state.entities

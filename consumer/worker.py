@@ -35,7 +35,7 @@ from .memory import Memory
 from .metrics import Metrics
 from .opening import LostOffsets, settle
 from .partition import Featured, Partition
-from .patience import Interrupted, Patience, Unavailable, later
+from .patience import Interrupted, Patience, Unavailable, kind_of, later
 from .pulse import Pulse
 from .rows import rows_of
 from .streams.base import Stream
@@ -220,6 +220,8 @@ class Worker:
         account(work, featured, scores, self.tally, self.metrics)
         metrics, name, now = self.metrics, self.stream.name, self.clock()
         metrics.observe_missing(scores.missing, self.stream.features)
+        metrics.observe_parts(scores, partition.ensemble.parts)
+        metrics.observe_features(featured.matrix, partition.ensemble.reference, now)
         metrics.board_changes.labels(name).inc(changed)
         metrics.applied.labels(name).set(now)
         metrics.latency.observe(now - np.array(batch.timestamps)[work.index] / 1000.0, name)
@@ -255,11 +257,10 @@ class Worker:
 
     def report(self, source: Batches) -> None:
         """Lag and memory, from time to time. Raises `NoProgress`."""
-        lags, stream, metrics = source.lag(), self.stream.name, self.metrics
-        for number, lag in lags.items():
-            metrics.lag.labels(stream, str(number)).set(lag)
+        lags, metrics = source.lag(), self.metrics
         age = self.clock() - self.read_until if any(lags.values()) and self.read_until else 0.0
-        metrics.lag_seconds.labels(stream).set(age)
+        metrics.observe_lag(lags, age)
+        metrics.report_drift(self.stream.features)
         metrics.observe_decoder(self.decoder)
         metrics.observe_partitions(self.partitions.values(), self.clock())
         self.watchdog.see(self.tally.consumed + self.relearned, sum(lags.values()))
@@ -272,6 +273,7 @@ class Worker:
         try:
             stored = self.checkpoints.fences([partition.name for _, partition in held])
         except redis.RedisError as error:
+            self.metrics.troubles.labels(kind_of(error)).inc()
             log.warning("no answer about the fences", extra={"reason": str(error)})
             return
         for (number, partition), stands in zip(held, stored, strict=True):
@@ -284,6 +286,7 @@ class Worker:
         try:
             self.chosen.ask()
         except redis.RedisError as error:
+            self.metrics.troubles.labels(kind_of(error)).inc()
             log.warning("no answer about the model in force", extra={"reason": str(error)})
             return
         for number, partition in list(self.partitions.items()):
