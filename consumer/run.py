@@ -12,7 +12,7 @@ import fastavro
 import numpy as np
 import redis
 from confluent_kafka import KafkaError
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
@@ -194,7 +194,7 @@ def run(
     )
     health = Health(lambda: metrics.registry.get_sample_value("skim_paused") == 1)
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
-    server.set_app(health.beside(server.get_app()))
+    server.set_app(health.beside(make_wsgi_app(metrics.registry)))
     try:
         group, start = {**options, **group_options(settings)}, settings.kafka.start
         keyed = decoder.framing in ("auto", "key")

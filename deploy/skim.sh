@@ -21,7 +21,7 @@ fi
 
 # numba refuses a cache folder that it can't write, and compiles anew on an unknown processor: so a copy for the running
 # user, where the root file system is read-only in memory. Moved into place, since two processes may do this at once.
-if [ ! -d "$NUMBA_CACHE_DIR" ] && [ -d "$home/cache" ]; then
+if [ -n "${NUMBA_CACHE_DIR:-}" ] && [ ! -d "$NUMBA_CACHE_DIR" ] && [ -d "$home/cache" ]; then
     umask 077
     copy="$NUMBA_CACHE_DIR.$$"
     cp -R "$home/cache" "$copy" || { echo "skim: ${NUMBA_CACHE_DIR%/*} must be writable: mount a tmpfs there" >&2; exit 1; }

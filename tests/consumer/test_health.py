@@ -6,7 +6,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Gauge, make_wsgi_app
 
 from skimstream.cli.models import load_model
 from skimstream.consumer.config import load_settings
@@ -84,7 +84,7 @@ def test_they_are_served_beside_the_metrics() -> None:
     now = [0.0]
     health = Health(paused=lambda: False, clock=lambda: now[0])
     server, _ = serve(registry, "127.0.0.1", 0)
-    server.set_app(health.beside(server.get_app()))
+    server.set_app(health.beside(make_wsgi_app(registry)))
     try:
         at = f"http://127.0.0.1:{server.server_port}"
         assert asked(f"{at}/live") == (200, {"live": True, "silent_seconds": 0.0})

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from brokers.server import Unavailable
+from brokers.tools import tool
 from skimstream.consumer.config import Settings
 from stage.deployed import PINNED, ROOT, STOPPING, parse, unknown
 
@@ -169,6 +171,19 @@ def test_redis_keeps_what_it_is_told() -> None:
     megabytes = int(settings["maxmemory"].removesuffix("mb"))
     # Rewriting its file takes a copy of what changes meanwhile.
     assert megabytes * 1.5 <= int(SERVICES["redis"]["mem_limit"].removesuffix("m"))
+
+
+def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
+    try:
+        promtool = tool("promtool")
+    except Unavailable as error:
+        pytest.skip(str(error))
+    text = (ROOT / "deploy/compose/prometheus.yml").read_text()
+    here = tmp_path / "prometheus.yml"
+    here.write_text(text.replace("/etc/prometheus/rules", str(ROOT / "deploy/prometheus/rules")))
+    done = subprocess.run((promtool, "check", "config", here), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("rules found") >= 2, done.stdout
 
 
 def test_alertmanager_finds_its_webhook() -> None:

@@ -1,19 +1,19 @@
 """The image: its Dockerfile as a linter sees it, and the scripts inside it, run here."""
 
-import http.server
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import tomllib
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from stage.deployed import PINNED, ROOT
+from stage.webserver import WebServer
 
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -37,7 +37,7 @@ def home(tmp_path: Path) -> Path:
 def started(home: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`skim` as the image starts it."""
     variables = {"PATH": "/usr/bin:/bin", "SKIM_HOME": str(home), "NUMBA_CACHE_DIR": str(home.parent / "numba")}
-    command = ("sh", ROOT / "deploy/skim.sh", *words)
+    command = ("sh", str(ROOT / "deploy/skim.sh"), *words)
     return subprocess.run(command, env=variables | environment, capture_output=True, text=True, check=False)
 
 
@@ -132,26 +132,19 @@ def test_an_image_for_several_processors_is_run_as_it_was_compiled(home: Path) -
     assert {"NUMBA_CPU_NAME=x86-64-v3", "NUMBA_CPU_FEATURES="} <= set(lines)
 
 
-class Answer(http.server.BaseHTTPRequestHandler):
-    """200 at /live, 503 with a reason elsewhere."""
-
-    def do_GET(self) -> None:
-        good = self.path == "/live"
-        self.send_response(200 if good else 503)
-        self.end_headers()
-        self.wfile.write(b"" if good else b"no turn of the loop")
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
 @pytest.fixture
 def answering() -> Iterator[str]:
-    """The address of a server."""
-    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    """The address of a server that says 200 at /live, 503 with a reason elsewhere."""
+
+    def answer(asked: BaseHTTPRequestHandler) -> None:
+        good = asked.path == "/live"
+        asked.send_response(200 if good else 503)
+        asked.end_headers()
+        asked.wfile.write(b"" if good else b"no turn of the loop")
+
+    server = WebServer(answer)
+    yield server.url
+    server.stop()
 
 
 def alive(url: str) -> subprocess.CompletedProcess[str]:

@@ -6,26 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from brokers.redis import RedisServer, binary
+from brokers.redis import binary
 from brokers.server import Unavailable
-from stage.deployed import ROOT
-
-PASSWORD = "of-this-test"  # noqa: S105
-
-
-class Stored(RedisServer):
-    """A Redis with the settings of docker-compose.yml; `words` are added to its command."""
-
-    words: tuple[str, ...] = ()
-
-    def command(self) -> list[str]:
-        text = (ROOT / "deploy/compose/redis.conf").read_text()
-        secret = self.folder / "redis_auth"
-        secret.write_text(f"requirepass {PASSWORD}\n")
-        conf = self.folder / "redis.conf"
-        conf.write_text(text.replace("/run/secrets/redis_auth", str(secret)).replace("dir /data", f"dir {self.folder}"))
-        return [binary(), str(conf), "--port", str(self.port), *self.words]
+from stage.stored import PASSWORD, Stored
 
 
 @pytest.fixture
@@ -46,7 +32,10 @@ def test_it_keeps_everything_and_asks_for_its_password(stored: Stored) -> None:
     stored.restart()  # kill -9
     with stored.client() as client:
         assert client.get("skim:test") == b"kept"
-    with redis.Redis(port=stored.port) as stranger, pytest.raises(redis.AuthenticationError):
+    with (
+        redis.Redis(port=stored.port, retry=Retry(NoBackoff(), 0)) as stranger,
+        pytest.raises(redis.AuthenticationError),
+    ):
         stranger.get("skim:test")
 
 
