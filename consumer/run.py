@@ -26,6 +26,7 @@ from .config import Settings
 from .configured import configured_stream, decoder_of
 from .deadletter import DeadLetters, provide
 from .fence import NEW, Fence
+from .heartbeat import Heartbeat
 from .internal import ensure, rekeyed
 from .metrics import Metrics, serve
 from .partition import Partition
@@ -59,6 +60,7 @@ class Report:
 
     tally: Tally
     metrics_port: int
+    unsaved: tuple[str, ...] = ()  # partitions whose next owner has more to learn again than it would have to
 
 
 def connect(settings: Settings, retries: int = REDIS_RETRIES) -> redis.Redis:
@@ -163,11 +165,12 @@ def run(
     stopping: Callable[[], bool],
     ready: Callable[[int, str | None], None] = lambda port, problem: None,
     make: type[Worker] = Worker,
+    began: Callable[[Worker], None] = lambda worker: None,
 ) -> Report:
     """Run one worker until `stopping()`.
 
     `ready(port, problem)` is called when `/metrics` is up and the topic subscribed; `problem` says why there is nothing
-    to read yet, if so. `make` is the kind of worker.
+    to read yet, if so. `make` is the kind of worker; `began` is given the worker before it has begun.
 
     Raises `SkimError` for what a person has to mend.
     """
@@ -191,6 +194,8 @@ def run(
         watchdog=Watchdog(settings.watchdog.seconds),
         probe=prober(settings),
     )
+    worker.heartbeat = Heartbeat(settings.heartbeat.seconds)
+    began(worker)
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     try:
         group, start = {**options, **group_options(settings)}, settings.kafka.start
@@ -203,6 +208,7 @@ def run(
             source = stack.enter_context(Source(topic, group, start, worker.dropped, keyed))
             ready(server.server_port, source.problem())
             provide(options, topic)
+            stack.enter_context(worker.heartbeat)
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
             worker.run(source, stopping, settings.batch.size, settings.batch.seconds)
     except redis.RedisError as error:
@@ -211,4 +217,4 @@ def run(
         server.shutdown()
         server.server_close()
         client.close()
-    return Report(worker.tally, server.server_port)
+    return Report(worker.tally, server.server_port, tuple(sorted(worker.unsaved)))
