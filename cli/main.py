@@ -10,6 +10,7 @@ import typer
 from ..schemas.errors import SkimError
 from .demo import demo
 from .dlq import dlq
+from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
 from .init import init
@@ -32,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (demo, init, run, replay, simulate, train, evaluate, top, explain, serve, warmup):
+for verb in (demo, init, run, replay, simulate, train, evaluate, top, explain, serve, warmup, doctor):
     app.command()(verb)
 app.add_typer(dlq, name="dlq")
 app.add_typer(models, name="models")

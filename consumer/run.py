@@ -24,6 +24,7 @@ from .board import Board
 from .checkpoint import Begun
 from .config import Settings
 from .configured import configured_stream, decoder_of
+from .connection import translated
 from .deadletter import DeadLetters, provide
 from .fence import NEW, Fence
 from .heartbeat import Heartbeat
@@ -120,7 +121,9 @@ class BrokerLog:
         now = time.monotonic()
         if now - self.logged.get(error.name(), -self.SECONDS) >= self.SECONDS:
             self.logged[error.name()] = now
-            log.warning("kafka", extra={"error": error.name(), "detail": error.str()})
+            known = translated(error.name(), error.str())
+            means = {"means": known.means, "do": known.do} if known else {}
+            log.warning("kafka", extra={"error": error.name(), "detail": error.str(), **means})
 
 
 def rekey_of(settings: Settings, stream: Stream) -> Rekey:
