@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..schemas.errors import SkimError
+from .config import config
 from .demo import demo
 from .dlq import dlq
 from .doctor import doctor
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (demo, init, run, replay, simulate, train, evaluate, top, explain, serve, warmup, doctor):
+for verb in (demo, init, run, replay, simulate, train, evaluate, top, explain, serve, warmup, doctor, config):
     app.command()(verb)
 app.add_typer(dlq, name="dlq")
 app.add_typer(models, name="models")

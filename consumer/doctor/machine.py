@@ -105,12 +105,12 @@ def numba_caches() -> list[Path]:
     """Where compiled kernels are kept: NUMBA_CACHE_DIR, or beside the files that have them."""
     import numba
 
-    if numba.config.CACHE_DIR:
-        return [Path(numba.config.CACHE_DIR)]
+    if chosen := getattr(numba.config, "CACHE_DIR", ""):
+        return [Path(chosen)]
     from ...schemas import kernel
     from ...scoring import forest
 
-    return [Path(one.__file__).parent / "__pycache__" for one in (kernel, forest)]
+    return [Path(str(one.__file__)).parent / "__pycache__" for one in (kernel, forest)]
 
 
 def existing(path: Path) -> Path:
