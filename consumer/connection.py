@@ -32,6 +32,11 @@ _MECHANISM = Trouble(
     "the brokers don't offer this way to log in",
     'set "sasl.mechanism" in [kafka.options] to one that they name: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER',
 )
+_PASSWORD = Trouble(
+    "kafka-password",
+    "the brokers refuse the user name or the password",
+    'see "sasl.username", "sasl.password" and "sasl.mechanism" in [kafka.options]',
+)
 
 # The first row that fits.
 _ROWS = (
@@ -92,18 +97,11 @@ _ROWS = (
         ),
     ),
     _Row((), r"OAUTHBEARER token|token_refresh|oauthbearer", _OAUTH),
-    _Row(
-        ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED"),
-        "",
-        Trouble(
-            "kafka-password",
-            "the brokers refuse the user name or the password",
-            'see "sasl.username", "sasl.password" and "sasl.mechanism" in [kafka.options]',
-        ),
-    ),
+    _Row(("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED"), "", _PASSWORD),
+    _Row((), "SASL authentication error", _PASSWORD),
     _Row(
         (),
-        "might require SASL|SASL authentication",
+        "might require SASL",
         Trouble(
             "kafka-login-missing",
             "the brokers hang up on who doesn't log in",

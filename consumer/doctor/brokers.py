@@ -1,5 +1,6 @@
 """Kafka: can the brokers be reached, do they let us in, is the topic there, may it be read, can letters be written."""
 
+import logging
 import socket
 import ssl
 import time
@@ -26,33 +27,52 @@ class Client:
     """A consumer that joins no group, creates no topic, and remembers what librdkafka complained of."""
 
     def __init__(self, settings: Settings) -> None:
-        self.complaints: list[KafkaError] = []
+        self.complaints: list[tuple[str, str]] = []  # codes' names and texts
+        # Some of it librdkafka only logs.
+        log = logging.Logger("librdkafka")
+        log.addHandler(_Notes(self.complaints))
         options: dict[str, Any] = {
             **kafka_options(settings),
             **group_options(settings),
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "allow.auto.create.topics": False,
-            "log_level": 0,
-            "error_cb": self.complaints.append,
+            "log_level": 6,
+            "error_cb": lambda error: self.complaints.append((error.name(), error.str())),
         }
         options.pop("group.instance.id", None)
-        self.consumer = Consumer(options)
+        self.consumer = Consumer(options, logger=log)
 
     @property
     def cut_off(self) -> bool:
         """Whether every broker has hung up, or none was reached."""
-        return any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in self.complaints)  # noqa: SLF001
+        return any(name == "_ALL_BROKERS_DOWN" for name, _ in self.complaints)
+
+    @property
+    def greeted(self) -> bool:
+        """Whether a broker answered who we are (ApiVersions), and hung up when asked anything else."""
+        return any("Disconnected" in text and "in state UP" in text for _, text in self.complaints)
 
     def trouble(self) -> tuple[Trouble, str] | None:
         """The first complaint that has a meaning, and its text."""
         message = self.consumer.poll(0)
         if message is not None and (problem := message.error()) is not None:
-            self.complaints.append(problem)
-        for error in self.complaints:
-            if (known := translated(error.name(), error.str())) is not None:
-                return known, error.str()
+            self.complaints.append((problem.name(), problem.str()))
+        for name, text in sorted(self.complaints, key=lambda one: not one[0]):  # those with a code say it better
+            if (known := translated(name, text)) is not None:
+                return known, text
         return None
+
+
+class _Notes(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self, notes: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self.notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.notes.append(("", record.getMessage().rpartition("]: ")[2]))
 
 
 def brokers(settings: Settings, topic: str) -> Iterator[Finding]:
@@ -66,7 +86,7 @@ def brokers(settings: Settings, topic: str) -> Iterator[Finding]:
     try:
         cluster = metadata(client, topic)
     except NotLetIn as error:
-        yield _why(error, servers, settings)
+        yield _why(error, client, servers, settings)
         return
     named = [(one.host, one.port) for one in cluster.brokers.values()]
     away = [f"{host}:{port} ({problem})" for host, port in named[:MOST_BROKERS] if (problem := unreachable(host, port))]
@@ -105,7 +125,7 @@ def metadata(client: Client, topic: str, seconds: float = ASK_SECONDS) -> Any:
     raise NotLetIn(None, last)
 
 
-def _why(error: NotLetIn, servers: Sequence[tuple[str, int]], settings: Settings) -> Finding:
+def _why(error: NotLetIn, client: Client, servers: Sequence[tuple[str, int]], settings: Settings) -> Finding:
     """librdkafka doesn't always say it: a TLS port hangs up on who doesn't speak TLS, and that is all that is seen."""
     if error.trouble is not None:
         return troubled(CHECK, error.trouble, str(error))
@@ -113,9 +133,11 @@ def _why(error: NotLetIn, servers: Sequence[tuple[str, int]], settings: Settings
         if (problem := unreachable(host, port)) is not None:
             known = translated("", problem)
             return found(CHECK, known.id if known else "kafka-unreachable", f"{host}:{port}: {problem}")
-        tls = "SSL" in str(settings.kafka.options.get("security.protocol", ""))
-        if not tls and speaks_tls(host, port):
+        protocol = str(settings.kafka.options.get("security.protocol", "")).upper()
+        if "SSL" not in protocol and speaks_tls(host, port):
             return found(CHECK, "kafka-tls-missing", f"{host}:{port} speaks TLS")
+        if client.greeted and "SASL" not in protocol:
+            return found(CHECK, "kafka-login-missing", f"{host}:{port} is a broker's, and hangs up on us")
     return troubled(CHECK, SILENT, str(error))
 
 

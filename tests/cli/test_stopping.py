@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -99,7 +100,7 @@ def test_under_load_it_finishes_saves_and_exits_0(
     assert tally["consumed"] == tally["scored"] + sum(tally["unscored"].values()) + sum(tally["dead"].values())
     offsets = read_offsets(store, STREAM)
     assert tally["consumed"] == sum(offsets.values())
-    checkpoints = store.hgetall("skim:{behaviour}:checkpoints")
+    checkpoints: Any = store.hgetall("skim:{behaviour}:checkpoints")
     learned = {name.decode(): int(value.decode().split(":")[0]) for name, value in checkpoints.items()}
     assert learned == offsets  # all of it was saved, though no checkpoint was due
 
