@@ -84,18 +84,24 @@ def told_to_stop(process: "subprocess.Popen[str]") -> tuple[float, str, str]:
     return time.monotonic() - began, out, errors
 
 
-def under_way(client: redis.Redis) -> Callable[[], bool]:
-    return lambda: sum(read_offsets(client, STREAM).values()) > 200
+def under_way(client: redis.Redis, events: int = 200) -> Callable[[], bool]:
+    return lambda: sum(read_offsets(client, STREAM).values()) > events
 
 
 def test_under_load_it_finishes_saves_and_exits_0(
     mock_cluster: MockCluster, store: redis.Redis, store_url: str
 ) -> None:
-    with load(mock_cluster.bootstrap), worker(mock_cluster.bootstrap, store_url) as process:
+    often = {"SKIM_HEARTBEAT__SECONDS": "0.1"}
+    with load(mock_cluster.bootstrap), worker(mock_cluster.bootstrap, store_url, **often) as process:
         wait_for(under_way(store), "events are scored")
+        so_far = sum(read_offsets(store, STREAM).values())
+        wait_for(under_way(store, so_far + 1_500), "they are for more than a second")
         took, out, errors = told_to_stop(process)
     assert process.returncode == 0, errors
     assert took < 10
+    beats = [json.loads(line) for line in errors.splitlines() if '"heartbeat"' in line]
+    assert {one["state"] for one in beats} & {"working"}
+    assert beats[-1]["scored"] > 0
     tally = json.loads(out.splitlines()[-1])
     assert tally["consumed"] == tally["scored"] + sum(tally["unscored"].values()) + sum(tally["dead"].values())
     offsets = read_offsets(store, STREAM)
@@ -105,7 +111,7 @@ def test_under_load_it_finishes_saves_and_exits_0(
     assert learned == offsets  # all of it was saved, though no checkpoint was due
 
 
-@pytest.mark.parametrize("seconds", ["20", "1.5"])
+@pytest.mark.parametrize("seconds", [pytest.param("20", marks=pytest.mark.nightly), "1.5"])
 def test_while_redis_hangs_it_ends_in_time_and_says_what_is_not_saved(
     mock_cluster: MockCluster, redis_server: Callable[..., RedisServer], seconds: str
 ) -> None:
