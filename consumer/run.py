@@ -24,9 +24,11 @@ from .board import Board
 from .checkpoint import Begun
 from .config import Settings
 from .configured import configured_stream, decoder_of
+from .connection import translated
 from .deadletter import DeadLetters, provide
 from .fence import NEW, Fence
 from .health import Health
+from .heartbeat import Heartbeat
 from .internal import ensure, rekeyed
 from .metrics import Metrics, serve
 from .partition import Partition
@@ -60,6 +62,7 @@ class Report:
 
     tally: Tally
     metrics_port: int
+    unsaved: tuple[str, ...] = ()  # partitions whose next owner has more to learn again than it would have to
 
 
 def connect(settings: Settings, retries: int = REDIS_RETRIES) -> redis.Redis:
@@ -119,7 +122,9 @@ class BrokerLog:
         now = time.monotonic()
         if now - self.logged.get(error.name(), -self.SECONDS) >= self.SECONDS:
             self.logged[error.name()] = now
-            log.warning("kafka", extra={"error": error.name(), "detail": error.str()})
+            known = translated(error.name(), error.str())
+            means = {"means": known.means, "do": known.do} if known else {}
+            log.warning("kafka", extra={"error": error.name(), "detail": error.str(), **means})
 
 
 def rekey_of(settings: Settings, stream: Stream) -> Rekey:
@@ -164,11 +169,12 @@ def run(
     stopping: Callable[[], bool],
     ready: Callable[[int, str | None], None] = lambda port, problem: None,
     make: type[Worker] = Worker,
+    began: Callable[[Worker], None] = lambda worker: None,
 ) -> Report:
     """Run one worker until `stopping()`.
 
     `ready(port, problem)` is called when `/metrics` is up and the topic subscribed; `problem` says why there is nothing
-    to read yet, if so. `make` is the kind of worker.
+    to read yet, if so. `make` is the kind of worker; `began` is given the worker before it has begun.
 
     Raises `SkimError` for what a person has to mend.
     """
@@ -193,6 +199,8 @@ def run(
         probe=prober(settings),
     )
     health = Health(lambda: metrics.registry.get_sample_value("skim_paused") == 1)
+    worker.heartbeat = Heartbeat(settings.heartbeat.seconds)
+    began(worker)
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     server.set_app(health.beside(make_wsgi_app(metrics.registry)))
     try:
@@ -207,6 +215,7 @@ def run(
             health.source = source
             ready(server.server_port, source.problem())
             provide(options, topic)
+            stack.enter_context(worker.heartbeat)
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
             worker.run(source, health.watching(stopping), settings.batch.size, settings.batch.seconds)
     except redis.RedisError as error:
@@ -215,4 +224,4 @@ def run(
         server.shutdown()
         server.server_close()
         client.close()
-    return Report(worker.tally, server.server_port)
+    return Report(worker.tally, server.server_port, tuple(sorted(worker.unsaved)))
