@@ -84,6 +84,12 @@ bench-serve: dev ## How fast the API answers on 90 nights, and whether a worker 
 bench-explain: dev ## How often reasons name what was done to an event, and what they cost
 	$(BIN)/python benchmarks/explain.py
 
+dashboards: dev ## Write Grafana's dashboards, deploy/grafana/dashboards, anew from the code beside them
+	cd deploy && ../$(BIN)/python -m grafana.build
+
+dashboard-pictures: dev ## Draw the dashboards of a demo that a real Prometheus watches, into docs/images; two minutes
+	cd deploy && PYTHONPATH=../tests ../$(BIN)/python -m grafana.pictures
+
 fuzz: .venv/fuzz ## Fuzz the decoder (FOR=600s for longer); inputs that fail are kept in build/fuzz
 	$(BIN)/python fuzz/decode.py --for $(FOR)
 

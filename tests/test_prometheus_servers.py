@@ -44,6 +44,7 @@ def eventually(true: Callable[[], bool]) -> bool:
     return True
 
 
+@pytest.mark.nightly  # it begins to scrape after five seconds, and tests/deploy/test_alerting.py needs all of it
 def test_prometheus_scrapes_evaluates_and_keeps_its_data(prometheus_server: MakePrometheus) -> None:
     registry = CollectorRegistry()
     temperature = Gauge("temperature", "of the room", registry=registry)
