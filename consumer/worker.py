@@ -390,8 +390,11 @@ class Worker:
 
     def _send(self, work: Work, alerts: list[Alert]) -> None:
         """What goes to other topics, once; then wait until all of it is there."""
+        announcements = self.watch.announcements(alerts)
+        if not (work.dead or announcements):
+            return
         if not work.sent:
-            for announcement in self.watch.announcements(alerts):
+            for announcement in announcements:
                 self.letters.send(announcement)
             for i, error in work.dead:
                 self.letters.send(Letter.of(work.batch, i, error))
