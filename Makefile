@@ -81,6 +81,9 @@ bench-models: dev ## How fast damaged and forged model files are refused, and in
 bench-serve: dev ## How fast the API answers on 90 nights, and whether a worker notices 200 slow connections
 	$(BIN)/python benchmarks/serve.py
 
+bench-monitor: dev ## What rules cost the stream, and whether it notices a receiver that hangs
+	$(BIN)/python benchmarks/monitor.py
+
 bench-explain: dev ## How often reasons name what was done to an event, and what they cost
 	$(BIN)/python benchmarks/explain.py
 

@@ -195,6 +195,8 @@ def learned(store: redis.Redis, name: str) -> dict[str, Any]:
             found[short] = store.zrange(one, 0, -1, withscores=True)
         elif kind == b"hash":
             found[short] = store.hgetall(one)
+        elif kind == b"stream":
+            found[short] = store.xrange(one)
         else:
             found[short] = store.get(one)
     return found
