@@ -33,7 +33,7 @@ types: dev ## Types, strictly
 	$(BIN)/mypy -p skimstream
 	$(BIN)/mypy tests
 
-dev: .venv/dev ## Install for development, and make the links that mypy follows
+dev: .venv/dev build/tools/unpacked ## Install for development, and make the links that mypy follows
 
 models: dev ## Make the demo models anew, from simulated events of seed 1001
 	rm -rf build/models && mkdir -p build/models
@@ -112,6 +112,19 @@ clean: ## Remove everything that was made
 	mkdir -p build/types/skimstream
 	for room in $(ROOMS); do ln -sfn ../../../$$room build/types/skimstream/$$room; done
 	touch $@ .venv/embedded
+
+# Debian's Prometheus and Alertmanager with promtool and amtool for the tests: unpacked, never installed, so that no
+# service starts. A clean container knows no packages until it has been told by `apt-get update`, which needs root.
+# Alertmanager opens its templates below /usr/share; sed makes that a path of the same length below its folder.
+APT := apt-get -qq -o APT::Sandbox::User=root -o Acquire::Retries=0 -o Acquire::http::Timeout=20
+TOOLS := prometheus prometheus-alertmanager
+build/tools/unpacked:
+	@rm -rf build/tools && mkdir -p build/tools && cd build/tools \
+	&& { $(APT) download $(TOOLS) 2>/dev/null || { $(APT) update && $(APT) download $(TOOLS); }; } \
+	&& for package in *.deb; do dpkg-deb -x "$$package" .; done && rm *.deb \
+	&& LC_ALL=C sed -i 's,/usr/share/prometheus/alertmanager,usr/share/prometheus/alertmanager/,g' usr/bin/prometheus-alertmanager \
+	&& touch unpacked \
+	|| echo 'no Prometheus: apt-get download $(TOOLS) failed; its tests are skipped'
 
 .venv/e2e: pyproject.toml | .venv/dev
 	$(BIN)/pip install -q -e '.[e2e]'

@@ -1,6 +1,6 @@
 """The server's own metrics, in a registry of its own. Labels are routes, methods and classes of status: closed sets."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 
 METHODS = ("GET", "POST")
 # A page of ten rows takes some milliseconds; 10,000 rows, a second.
@@ -12,6 +12,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._requests = Counter(
             "skim_http_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
         )

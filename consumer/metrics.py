@@ -5,22 +5,23 @@ Labels come from closed sets alone (streams, parts, reasons, stages), so hostile
 
 import platform
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from wsgiref.simple_server import WSGIServer
 
 import confluent_kafka
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.core import HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
 from ..schemas.decode import Decoder
 from ..schemas.errors import REASONS, SkimError
 from ..scoring.ensemble import Scores
 from ..scoring.model import Model
+from ..scoring.prepare import Reference
 from ..scoring.threshold import SEVERITIES
+from .array_histogram import ArrayHistogram
+from .drift import Drift
 from .partition import Partition
 from .patience import KINDS
 
@@ -34,6 +35,9 @@ BATCH_BUCKETS = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000)
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 # Percentiles crowd at the top, where it matters: one in ten, a hundred, a thousand, five thousand.
 SCORE_BUCKETS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9998, 1.0)
+# What the combiner makes of a part's scores lies in -3 to 8, most of it within 2.
+Z_BUCKETS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+REBALANCES = ("assigned", "revoked", "lost")
 
 
 class MetricsUnavailable(SkimError):
@@ -43,37 +47,6 @@ class MetricsUnavailable(SkimError):
         super().__init__(f"metrics can't be served on {host}:{port} ({problem}); --metrics-port 0 takes a free port")
         self.host = host
         self.port = port
-
-
-class ArrayHistogram(Collector):
-    """A histogram that takes a whole array at once; prometheus_client's own takes one value a call."""
-
-    def __init__(
-        self, name: str, text: str, labels: tuple[str, ...], buckets: Iterable[float], registry: CollectorRegistry
-    ) -> None:
-        self.name = name
-        self.text = text
-        self.labels = labels
-        self.bounds = np.array([*buckets, np.inf])
-        self.counts: dict[tuple[str, ...], tuple[NDArray[np.int64], float]] = {}
-        registry.register(self)
-
-    def observe(self, values: Floats, *labels: str) -> None:
-        """Count float64[n]; NaN is left out."""
-        values = values[~np.isnan(values)]
-        counts, total = self.counts.get(labels, (np.zeros(len(self.bounds), np.int64), 0.0))
-        places = np.searchsorted(self.bounds, values, side="left")
-        added = np.bincount(places, minlength=len(self.bounds))
-        self.counts[labels] = (counts + added, total + float(values.sum()))
-
-    def collect(self) -> Iterator[Metric]:
-        """The exposition of all that was counted."""
-        family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
-        for labels, (counts, total) in list(self.counts.items()):
-            cumulated = np.cumsum(counts).tolist()
-            bounds = [*(str(float(bound)) for bound in self.bounds[:-1]), "+Inf"]
-            family.add_metric(labels, list(zip(bounds, cumulated, strict=True)), sum_value=total)
-        yield family
 
 
 class Metrics:
@@ -138,6 +111,12 @@ class Metrics:
             ("kind",),
             registry=r,
         )
+        self.kafka_errors = Counter(
+            "skim_kafka_errors_total",
+            "What the Kafka client complains of; kind: down (no broker answers), other",
+            ("kind",),
+            registry=r,
+        )
         self.paused = Gauge("skim_paused", "1 while waiting for Redis, dead letters or the registry", registry=r)
         self.out_of_range = Counter(
             "skim_offset_out_of_range_total", "Jumps over offsets that the topic no longer had", by_stream, registry=r
@@ -168,6 +147,19 @@ class Metrics:
             ("stream", "part"),
             SCORE_BUCKETS,
             r,
+        )
+        self.part_z = ArrayHistogram(
+            "skim_part_z",
+            "How far above its usual score each part finds an event, in spreads; part: frozen, online, sliding, ecdf",
+            ("stream", "part"),
+            Z_BUCKETS,
+            r,
+        )
+        self.shift = Gauge(
+            "skim_frozen_shift",
+            "How far the frozen part's usual score lies from where training left it, in spreads",
+            ("stream", "partition"),
+            registry=r,
         )
         self.anomalies = Counter(
             "skim_anomalies_total",
@@ -203,16 +195,33 @@ class Metrics:
             registry=r,
         )
         self.lookups_told: dict[str, int] = {}
+        self.told: dict[Gauge, set[tuple[str, ...]]] = {}
         self.models_told: tuple[tuple[str, str, str], ...] = ()
         self.missing = Counter(
             "skim_feature_missing_total", "Values imputed before scoring", ("stream", "feature"), registry=r
         )
+        self.drift = Gauge(
+            "skim_feature_drift",
+            "Population stability index of the features against training: 0.1 some, 0.25 much",
+            ("stream", "feature"),
+            registry=r,
+        )
+        self.drifting: Drift | None = None
+        ProcessCollector(registry=r)  # process_start_time_seconds tells restarts
         self.build.labels(version("skimstream"), platform.python_version(), confluent_kafka.libversion()[0]).set(1)
         for known in REASONS:  # a failure that hasn't happened yet is a zero, not a gap
             self.rejected.labels(stream, known)
-        self.relearned.labels(stream)
-        self.refused_models.labels(stream)
-        self.out_of_range.labels(stream)
+        for counter in (
+            *(self.consumed, self.consumed_bytes, self.scored, self.relearned),
+            *(self.board_changes, self.refused_models, self.out_of_range),
+        ):
+            counter.labels(stream)
+        for severity in SEVERITIES:
+            self.anomalies.labels(stream, severity)
+        for event in REBALANCES:
+            self.rebalances.labels(event)
+        for kind in ("down", "other"):
+            self.kafka_errors.labels(kind)
         for kind in KINDS:
             self.troubles.labels(kind)
         for reason in unscored:
@@ -246,6 +255,24 @@ class Metrics:
             for verdict, found in verdicts.items():
                 self.shadow.labels(stream, verdict).inc(int((found & scored).sum()))
 
+    def observe_parts(self, scores: Scores, parts: Sequence[str]) -> None:
+        """Count what each part of the ensemble says of a batch."""
+        for column, part in enumerate(parts):
+            self.part_z.observe(scores.z[:, column], self.stream, part)
+
+    def observe_features(self, matrix: Floats, reference: Reference, now: float) -> None:
+        """Compare scored events float64[n, f] with what the model was trained on."""
+        if self.drifting is None or self.drifting.reference is not reference:
+            self.drifting = Drift(reference)
+        self.drifting.see(matrix, now)
+
+    def report_drift(self, features: Sequence[str]) -> None:
+        """Tell how far the features have moved, those of which enough was seen."""
+        if self.drifting is not None:
+            for feature, index in zip(features, self.drifting.index().tolist(), strict=True):
+                if index == index:  # not NaN
+                    self.drift.labels(self.stream, feature).set(index)
+
     def observe_missing(self, missing: NDArray[np.bool_], features: Sequence[str]) -> None:
         """Count the imputed values of bool[n, f], by feature."""
         for feature in np.flatnonzero(missing.any(axis=0)).tolist():
@@ -259,19 +286,36 @@ class Metrics:
                 self.lookups.labels(self.stream, event).inc(count - self.lookups_told.get(event, 0))
                 self.lookups_told[event] = count
 
+    def observe_lag(self, lags: Mapping[int, int], age: float) -> None:
+        """Messages that wait, by partition, and the age of the last one read. Partitions that went are told no more."""
+        self._by_partition(self.lag, {(str(number),): lag for number, lag in lags.items()})
+        self.lag_seconds.labels(self.stream).set(age)
+
     def observe_partitions(self, partitions: Collection[Partition], now: float) -> None:
         """Sum what all partitions remember, and find the one whose checkpoint is oldest."""
         held = [one.state.entities for one in partitions if one.state.entities is not None]
         self.entities.set(sum(entities.keys.tracked for entities in held))
         self.state_bytes.set(sum(one.state.state_bytes for one in partitions))
+        levels: dict[tuple[str, ...], float] = {}
         for one in partitions:
             for severity, level in one.ensemble.thresholds.levels.items():
-                self.threshold.labels(self.stream, one.name.rpartition("/")[2], severity).set(level)
+                levels[one.number, severity] = level
+        self._by_partition(self.threshold, levels)
+        self._by_partition(self.shift, {(one.number,): one.ensemble.combiner.shift for one in partitions})
         self.checkpoint_age.set(max((now - one.saved_at for one in partitions if one.unsaved), default=0.0))
         for one in partitions:
             if one.state.entities is not None:
                 self.evicted.inc(one.state.entities.keys.evicted - one.evicted_told)
                 one.evicted_told = one.state.entities.keys.evicted
+
+    def _by_partition(self, gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
+        """Set a gauge by its labels but for the stream; what isn't told any more is gone, not frozen."""
+        told = self.told.get(gauge, set())
+        for labels in told - values.keys():
+            gauge.remove(self.stream, *labels)
+        for labels, value in values.items():
+            gauge.labels(self.stream, *labels).set(value)
+        self.told[gauge] = set(values)
 
 
 def serve(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer, threading.Thread]:

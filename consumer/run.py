@@ -25,17 +25,20 @@ from .checkpoint import Begun
 from .config import Settings
 from .configured import configured_stream, decoder_of
 from .connection import translated
-from .deadletter import DeadLetters, provide
 from .fence import NEW, Fence
 from .heartbeat import Heartbeat
 from .internal import ensure, rekeyed
+from .letter import SUFFIX
 from .metrics import Metrics, serve
+from .outgoing import Outgoing
 from .partition import Partition
 from .probe import prober
+from .provide import provide
 from .rekey import Rekey, RekeyedDecoder, beside, key_only
 from .source import Source
 from .streams.base import Stream
 from .tally import Tally
+from .watch_settings import notifier_of, watch_of
 from .watchdog import Watchdog
 from .worker import Worker
 
@@ -88,15 +91,15 @@ def connect(settings: Settings, retries: int = REDIS_RETRIES) -> redis.Redis:
     return client(RUNNING_RETRIES)
 
 
-def kafka_options(settings: Settings) -> Mapping[str, Any]:
-    """librdkafka's options: ours, then the user's own, which win."""
+def kafka_options(settings: Settings, trouble: Callable[[str], None] = lambda kind: None) -> Mapping[str, Any]:
+    """librdkafka's options: ours, then the user's own, which win. `trouble` hears of errors, as `BrokerLog` says."""
     return {
         "bootstrap.servers": settings.kafka.bootstrap,
         "client.id": "skimstream",
         "reconnect.backoff.ms": 500,
         # By itself librdkafka writes twenty lines a second to standard error while no broker answers.
         "log_level": 2,
-        "error_cb": BrokerLog(),
+        "error_cb": BrokerLog(trouble),
         **settings.kafka.options,
     }
 
@@ -109,15 +112,20 @@ def group_options(settings: Settings) -> dict[str, Any]:
 
 
 class BrokerLog:
-    """Logs what librdkafka complains of, the same complaint at most every ten seconds."""
+    """Logs what librdkafka complains of, the same complaint at most every ten seconds.
+
+    `trouble(kind)` hears of each: "down" (no broker answers; said again every ten seconds), "other".
+    """
 
     SECONDS = 10.0
 
-    def __init__(self) -> None:
+    def __init__(self, trouble: Callable[[str], None] = lambda kind: None) -> None:
+        self.trouble = trouble
         self.logged: dict[str, float] = {}
 
     def __call__(self, error: KafkaError) -> None:
         """Called by librdkafka; it goes on trying by itself."""
+        self.trouble("down" if error.code() == KafkaError._ALL_BROKERS_DOWN else "other")  # noqa: SLF001
         now = time.monotonic()
         if now - self.logged.get(error.name(), -self.SECONDS) >= self.SECONDS:
             self.logged[error.name()] = now
@@ -181,24 +189,27 @@ def run(
     topic = settings.topic or stream.name
     client = connect(settings)
     metrics = Metrics(CollectorRegistry(), stream.name, stream.unscored_reasons)
-    options = kafka_options(settings)
+    options = kafka_options(settings, lambda kind: metrics.kafka_errors.labels(kind).inc())
     warm_up(stream, model)
     board = Board(client, settings.board.name or stream.name, settings.board.kept, settings.board.days)
     decoder = decoder_of(settings, stream, make=RekeyedDecoder if settings.rekey else Decoder)
+    watch = watch_of(settings, metrics.registry)
     worker = make(
         stream,
         model,
         board,
-        DeadLetters(options),
+        Outgoing(options),
         metrics,
         decoder,
         checkpoint_seconds=settings.checkpoint.seconds,
         lost_offsets=settings.kafka.lost_offsets,
         watchdog=Watchdog(settings.watchdog.seconds),
         probe=prober(settings),
+        watch=watch,
     )
     worker.heartbeat = Heartbeat(settings.heartbeat.seconds)
     began(worker)
+    notifier = notifier_of(client, board.stream, watch)
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     try:
         group, start = {**options, **group_options(settings)}, settings.kafka.start
@@ -210,7 +221,10 @@ def run(
                 topic, start, group["isolation.level"] = rekeyed(topic), "earliest", "read_committed"
             source = stack.enter_context(Source(topic, group, start, worker.dropped, keyed))
             ready(server.server_port, source.problem())
-            provide(options, topic)
+            provide(options, topic + SUFFIX)
+            if watch.topic and watch.rulebook.book.rules:
+                provide(options, watch.topic)
+            stack.enter_context(notifier)
             stack.enter_context(worker.heartbeat)
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
             worker.run(source, stopping, settings.batch.size, settings.batch.seconds)

@@ -69,6 +69,14 @@ class Combiner:
         if heard >= WARM_EVENTS:
             self.state[0, USUAL], self.state[0, SPREAD] = _usual(self.ordered[0], min(heard, KEPT))
 
+    @property
+    def shift(self) -> float:
+        """How far the frozen part's usual score lies from where `settle` found it, in spreads; 0 while not known."""
+        heard, spread = int(self.state[0, HEARD]), float(self.state[0, SPREAD])
+        if heard < WARM_EVENTS or spread <= FLAT:
+            return 0.0
+        return float(self.ordered[0, min(heard, KEPT) // 2] - self.state[0, USUAL]) / spread
+
     def to_arrays(self) -> dict[str, Floats]:
         """The state as plain arrays: for bundles and checkpoints."""
         return {"state": self.state.copy()}

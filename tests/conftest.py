@@ -4,7 +4,7 @@ And the ones that can be broken, from `brokers/`: Kafka, Tansu, Redis, a mock cl
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
+from brokers.alertmanager import Alertmanager, Webhook
 from brokers.kafka import Kafka
 from brokers.mock import MockCluster
+from brokers.prometheus import Prometheus
 from brokers.proxy import FaultProxy
 from brokers.redis import RedisServer
 from brokers.server import Server, Unavailable
@@ -131,6 +133,41 @@ def redis_server() -> Iterator[Callable[..., RedisServer]]:
                 pytest.skip(str(reason))
 
         yield make
+
+
+@pytest.fixture
+def prometheus_server() -> Iterator[Callable[[Mapping[str, str]], Prometheus]]:
+    """Makes running servers of their files' texts; all end with the test."""
+    with ExitStack() as stack:
+
+        def make(files: Mapping[str, str]) -> Prometheus:
+            try:
+                return stack.enter_context(Prometheus(files))
+            except Unavailable as reason:
+                pytest.skip(str(reason))
+
+        yield make
+
+
+@pytest.fixture
+def alertmanager_server() -> Iterator[Callable[[Mapping[str, str]], Alertmanager]]:
+    """Makes running servers of their files' texts; all end with the test."""
+    with ExitStack() as stack:
+
+        def make(files: Mapping[str, str]) -> Alertmanager:
+            try:
+                return stack.enter_context(Alertmanager(files))
+            except Unavailable as reason:
+                pytest.skip(str(reason))
+
+        yield make
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """A receiver of JSON on loopback."""
+    with Webhook() as receiver:
+        yield receiver
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 
-from skimstream.consumer.metrics import SCORE_BUCKETS, ArrayHistogram, Metrics
+from skimstream.consumer.array_histogram import ArrayHistogram
+from skimstream.consumer.metrics import SCORE_BUCKETS, Metrics
 from skimstream.scoring.ensemble import Scores
+from skimstream.scoring.prepare import Reference
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 
@@ -51,3 +53,41 @@ def test_each_anomaly_counts_under_its_highest_severity() -> None:
 
     assert (count("notable"), count("high")) == (2.0, 2.0)
     assert SCORE_BUCKETS[-1] == 1.0
+
+
+def test_partitions_that_went_are_told_no_more() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, "ztf", ())
+
+    def lag(partition: str) -> float | None:
+        return registry.get_sample_value("skim_consumer_lag_messages", {"stream": "ztf", "partition": partition})
+
+    metrics.observe_lag({0: 5, 1: 7}, 3.0)
+    assert (lag("0"), lag("1")) == (5.0, 7.0)
+    metrics.observe_lag({1: 0, 2: 2}, 0.0)
+    assert (lag("0"), lag("1"), lag("2")) == (None, 0.0, 2.0)
+
+
+def test_parts_and_drift_are_told_by_name() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, "ztf", ())
+    z = np.array([[0.5, np.nan], [4.5, np.nan]])
+    nothing = np.zeros(2)
+    metrics.observe_parts(Scores(nothing, nothing, z, z, np.zeros((2, 1), np.bool_)), ("frozen", "online"))
+
+    def below(part: str, bound: str) -> float | None:
+        return registry.get_sample_value("skim_part_z_bucket", {"stream": "ztf", "part": part, "le": bound})
+
+    assert (below("frozen", "1.0"), below("frozen", "8.0"), below("online", "+Inf")) == (1.0, 2.0, 0.0)
+
+    def drift(feature: str) -> float | None:
+        return registry.get_sample_value("skim_feature_drift", {"stream": "ztf", "feature": feature})
+
+    rows = np.random.default_rng(1).normal(size=(2_000, 2))
+    metrics.observe_features(rows[:100], Reference.fit(rows), 1.0)
+    metrics.report_drift(("a", "b"))
+    assert (drift("a"), drift("b")) == (None, None)  # too few to tell
+    metrics.observe_features(rows + np.array([0.0, 9.0]), Reference.fit(rows), 2.0)  # another model: all begins anew
+    metrics.report_drift(("a", "b"))
+    assert (drift("a") or 1.0) < 0.02
+    assert (drift("b") or 0.0) > 3

@@ -229,6 +229,23 @@ def test_a_redis_that_goes_back_in_time_takes_everything_back_together(store: re
     assert scores_of([worker]) == scores
 
 
+def test_an_idle_worker_counts_the_answers_that_redis_owes_it(
+    store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = topic_of(40, partitions=1)
+    worker, source = recorder(store), Listed(topic, itertools.repeat(10))
+    worker.run(source, lambda: source.done)
+
+    def silent(*_: object) -> None:
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(worker.checkpoints, "fences", silent)
+    monkeypatch.setattr(worker.chosen.bundles, "active", silent)
+    worker.verify(source)
+    worker.follow(source)
+    assert worker.metrics.registry.get_sample_value("skim_redis_errors_total", {"kind": "connection"}) == 2
+
+
 @pytest.mark.parametrize(
     ("low", "offset", "jumps"), [(10, 0, True), (10, 5, True), (10, 20, True), (0, 200, True), (0, 5, False)]
 )

@@ -158,6 +158,20 @@ def test_a_frozen_part_that_the_stream_has_left_is_measured_anew_and_trusted_les
     assert z[-20_000:].std() < z[:10_000].std() / 3
 
 
+def test_the_shift_is_that_of_the_frozen_parts_usual_score_since_training_in_spreads() -> None:
+    raw, combiner = np.random.default_rng(4).normal(10, 2, size=(60_000, 2)), Combiner(2)
+    assert combiner.shift == 0  # nothing is known
+    combiner.combine(raw[:20_000])
+    assert combiner.shift == 0  # not settled
+    combiner.settle()
+    assert combiner.shift == 0
+    combiner.combine(raw[20_000:40_000])
+    assert abs(combiner.shift) < 0.2
+    combiner.combine(raw[40_000:] - [6, 100])
+    assert combiner.shift == pytest.approx(-3, abs=0.3)
+    assert Combiner.from_arrays(dict(combiner.to_arrays()), 2).shift == combiner.shift
+
+
 def test_state_travels_and_hostile_state_is_refused() -> None:
     raw, combiner = scores(3, 3_000), Combiner(3)
     combiner.combine(raw[:1_700])
