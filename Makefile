@@ -84,6 +84,12 @@ bench-serve: dev ## How fast the API answers on 90 nights, and whether a worker 
 bench-explain: dev ## How often reasons name what was done to an event, and what they cost
 	$(BIN)/python benchmarks/explain.py
 
+dashboards: dev ## Write Grafana's dashboards, deploy/grafana/dashboards, anew from the code beside them
+	cd deploy && ../$(BIN)/python -m grafana.build
+
+dashboard-pictures: dev ## Draw the dashboards of a demo that a real Prometheus watches, into docs/images; two minutes
+	cd deploy && PYTHONPATH=../tests ../$(BIN)/python -m grafana.pictures
+
 fuzz: .venv/fuzz ## Fuzz the decoder (FOR=600s for longer); inputs that fail are kept in build/fuzz
 	$(BIN)/python fuzz/decode.py --for $(FOR)
 
@@ -92,6 +98,9 @@ kafka: dev ## A real Kafka for tests, until Ctrl-C; needs Java 17 and Maven (POR
 
 kafka-down: ## End the Kafka that `make kafka` runs
 	cd tests && ../$(BIN)/python -m brokers.kafka down
+
+compose-test: ## Bring docker-compose.yml up and wait for the first anomaly; needs a container engine
+	$(PYTHON) deploy/compose_test.py
 
 dist: dev ## Build the wheel from what is committed
 	rm -rf build/dist && mkdir -p build/dist/source && git archive HEAD | tar -x -C build/dist/source

@@ -1,6 +1,7 @@
 """The demo's stage: starts the servers, the workers and the senders, shows the board, adds up what was found."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -110,6 +111,7 @@ def perform(plan: Plan) -> None:
 
         typer.echo("starting the workers (the very first start compiles the kernels: up to half a minute) …", err=True)
         _await_start(board, topics, workers, stopping)
+        typer.echo(f"metrics: {', '.join(worker.metrics() for worker in workers.values())}", err=True)
         sent = {stream: Sent() for stream in STREAMS}
         sending = threading.Event()  # set = stop sending
         threads = [
@@ -167,6 +169,11 @@ class Worker:
     def said(self) -> str:
         """Its last lines on standard error."""
         return self.log.read_text(errors="replace")[-2000:]
+
+    def metrics(self) -> str:
+        """Where its metrics are, once it runs."""
+        port = re.search(r"metrics on port (\d+)", self.log.read_text(errors="replace"))
+        return f"http://127.0.0.1:{port[1]}/metrics" if port else "not served"
 
     def stop(self) -> dict[str, Any]:
         """Ask it to finish; what it printed last: the tally of its messages."""

@@ -12,7 +12,7 @@ import fastavro
 import numpy as np
 import redis
 from confluent_kafka import KafkaError
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
@@ -26,6 +26,7 @@ from .config import Settings
 from .configured import configured_stream, decoder_of
 from .connection import translated
 from .fence import NEW, Fence
+from .health import Health
 from .heartbeat import Heartbeat
 from .internal import ensure, rekeyed
 from .letter import SUFFIX
@@ -207,10 +208,12 @@ def run(
         probe=prober(settings),
         watch=watch,
     )
+    health = Health(lambda: metrics.registry.get_sample_value("skim_paused") == 1)
     worker.heartbeat = Heartbeat(settings.heartbeat.seconds)
     began(worker)
     notifier = notifier_of(client, board.stream, watch)
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
+    server.set_app(health.beside(make_wsgi_app(metrics.registry)))
     try:
         group, start = {**options, **group_options(settings)}, settings.kafka.start
         keyed = decoder.framing in ("auto", "key")
@@ -220,6 +223,7 @@ def run(
                 # What the stage has copied is to be read, whenever it began; aborted copies are not.
                 topic, start, group["isolation.level"] = rekeyed(topic), "earliest", "read_committed"
             source = stack.enter_context(Source(topic, group, start, worker.dropped, keyed))
+            health.source = source
             ready(server.server_port, source.problem())
             provide(options, topic + SUFFIX)
             if watch.topic and watch.rulebook.book.rules:
@@ -227,7 +231,7 @@ def run(
             stack.enter_context(notifier)
             stack.enter_context(worker.heartbeat)
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
-            worker.run(source, stopping, settings.batch.size, settings.batch.seconds)
+            worker.run(source, health.watching(stopping), settings.batch.size, settings.batch.seconds)
     except redis.RedisError as error:
         raise RedisUnavailable(str(error)) from error
     finally:
