@@ -96,7 +96,10 @@ def brokers(settings: Settings, topic: str) -> Iterator[Finding]:
     login = settings.kafka.options.get("security.protocol", "PLAINTEXT")
     yield ok(CHECK, f"{len(named)} broker{'s' * (len(named) != 1)}, {login}")
     yield from _topic(client, cluster, topic)
-    yield from _dead_letters(settings, client, topic)
+    yield from _writable(settings, client, "dead-letters", topic + SUFFIX)
+    anomalies = settings.anomalies.topic
+    if settings.monitor and anomalies != "":
+        yield from _writable(settings, client, "anomalies", anomalies or f"skim.{settings.stream}.anomalies")
 
 
 class NotLetIn(SkimError):
@@ -180,9 +183,8 @@ def _readable(client: Client, places: list[TopicPartition]) -> Iterator[Finding]
         yield _of(error.args[0], "topic", places[0].topic or "")
 
 
-def _dead_letters(settings: Settings, client: Client, topic: str) -> Iterator[Finding]:
-    """Whether it is there and, where the brokers tell, whether it may be written to; nothing is written to see."""
-    check, name = "dead-letters", topic + SUFFIX
+def _writable(settings: Settings, client: Client, check: str, name: str) -> Iterator[Finding]:
+    """Whether a topic is there and, where the brokers tell, may be written to; nothing is written to see."""
     try:
         about = client.consumer.list_topics(name, timeout=ASK_SECONDS).topics[name]
     except KafkaException as error:
@@ -190,13 +192,13 @@ def _dead_letters(settings: Settings, client: Client, topic: str) -> Iterator[Fi
         return
     if about.error is not None:
         if about.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            yield found(check, "dead-letters-acl", f"{name}: {about.error.str()}")
+            yield found(check, f"{check}-acl", f"{name}: {about.error.str()}")
         else:
-            yield found(check, "dead-letters-missing", f"{name}: {about.error.str()}")
+            yield found(check, f"{check}-missing", f"{name}: {about.error.str()}")
         return
     allowed = _allowed(settings, name)
     if allowed and AclOperation.WRITE not in allowed:
-        yield found(check, "dead-letters-acl", f"{name} is there, but may not be written to")
+        yield found(check, f"{check}-acl", f"{name} is there, but may not be written to")
     else:
         yield ok(check, f"{name} is there{', and may be written to' if allowed else ''}")
 

@@ -1,7 +1,9 @@
 """`skim config`, and the file that it writes."""
 
 import json
+import logging
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from skimstream.cli.settings_file import settings_file, toml
 from skimstream.consumer.config import load_settings
 from skimstream.consumer.origins import Setting
 
-SECRETS = ("hush1", "hush2", "hush3", "hush4")
+SECRETS = ("hush1", "hush2", "hush3", "hush4", "hush5", "hush6")
 FILE = """\
 stream = "ztf"
 topic = "a \\"quoted\\" topic\\u0007"
@@ -29,6 +31,19 @@ url = "redis://:hush3@h:6379/0"
 url = "https://u:hush4@reg.example/x"
 [history]
 mode = "state"
+[[monitor]]
+name = "odd"
+min_score = 0.99
+where = ["candidate.drb > 0.9"]
+channels = ["ops"]
+cooldown = "6h"
+[[monitor]]
+name = "rare"
+alerts_per_night = 10
+[channels.ops]
+url = "https://hooks.example/hush5"
+key = "hush6"
+pace = 2
 """
 OWN = """\
 [stream.payments]
@@ -41,6 +56,15 @@ kept = 50
 [stream.payments.units]
 amount = "EUR"
 """
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """The command sets it up to write where the runner listens, which then is closed."""
+    root, before = logging.getLogger(), (logging.getLogger().level, list(logging.getLogger().handlers))
+    yield
+    root.setLevel(before[0])
+    root.handlers[:] = before[1]
 
 
 def skim(*arguments: str, code: int = 0) -> str:
@@ -91,6 +115,7 @@ def test_the_file_gives_the_same_settings_again(tmp_path: Path, monkeypatch: pyt
         "redis": {"url": "redis://:hush3@h:6379/0"},
         "registry": {"url": "https://u:hush4@reg.example/x"},
         "kafka": {"options": {"sasl.password": "hush1", "ssl.key.password": "hush2"}},
+        "channels": {"ops": {"url": "https://hooks.example/hush5", "key": "hush6"}},
     }
     before = load_settings(tmp_path / "skim.toml", {"batch": {"size": 77}, "kafka": {"group": "mine"}})
     assert load_settings(again, secret).model_dump() == before.model_dump()

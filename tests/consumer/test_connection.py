@@ -1,8 +1,10 @@
 """What librdkafka says, as it says it, and what it means."""
 
 import pytest
+from confluent_kafka import KafkaError
 
 from skimstream.consumer.connection import TROUBLES, translated
+from skimstream.consumer.run import BrokerLog
 
 SAID = [
     ("_RESOLVE", "a:1/bootstrap: Failed to resolve 'a:1': Name or service not known (after 7ms)", "kafka-name"),
@@ -69,3 +71,14 @@ def test_every_row_has_been_met() -> None:
 @pytest.mark.parametrize(("name", "text"), [("_ALL_BROKERS_DOWN", "1/1 brokers are down"), ("_TIMED_OUT", "x")])
 def test_what_says_nothing_stays_unknown(name: str, text: str) -> None:
     assert translated(name, text) is None
+
+
+def test_a_workers_log_says_what_it_means_and_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    log = BrokerLog()
+    log(KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error: no"))  # noqa: SLF001
+    log(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))  # noqa: SLF001
+    first, second = (vars(record) for record in caplog.records)
+    assert first["error"] == "_AUTHENTICATION"
+    assert "password" in first["means"]
+    assert "sasl.password" in first["do"]
+    assert "means" not in second

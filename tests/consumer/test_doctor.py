@@ -127,6 +127,22 @@ def test_dead_letters_that_may_not_be_written(cluster: MockCluster) -> None:
     assert kafka(cluster)["dead-letters"] == ["dead-letters-acl"]
 
 
+def test_the_topic_of_anomalies_is_looked_at_if_there_are_rules(cluster: MockCluster) -> None:
+    cluster.create_topic("alerts")
+    rules = [{"name": "odd", "min_score": 0.9}]
+
+    def anomalies(**more: Any) -> list[str]:
+        return ids(brokers.brokers(settings(cluster.bootstrap, **more), "alerts")).get("anomalies", [])
+
+    assert anomalies() == []
+    assert anomalies(monitor=rules, anomalies={"topic": ""}) == []
+    assert anomalies(monitor=rules) == ["anomalies-missing"]
+    cluster.create_topic("skim.behaviour.anomalies")
+    assert anomalies(monitor=rules) == ["ok"]
+    cluster.topic_error("skim.behaviour.anomalies", KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    assert anomalies(monitor=rules) == ["anomalies-acl"]
+
+
 def test_brokers_that_name_themselves_wrongly(cluster: MockCluster) -> None:
     cluster.create_topic("alerts")
     cluster.advertise(1, "127.0.0.1:1")
@@ -305,10 +321,11 @@ def test_every_finding_is_in_the_docs_and_can_be_made() -> None:
     section = text.split("\n## Doctor\n")[1].split("\n## ")[0]
     assert sorted(re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE)) == sorted(KNOWN)
     made: set[str] = set()
-    for path in (ROOT / "consumer" / "doctor").glob("*.py"):
+    for path in {*(ROOT / "consumer" / "doctor").glob("*.py")} - {ROOT / "consumer" / "doctor" / "finding.py"}:
         tree = ast.parse(path.read_text())
         made |= {
             node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }
+    made |= {f"{check}-{what}" for check in ("dead-letters", "anomalies") for what in ("missing", "acl")}
     tables = (ROOT / "consumer" / "connection.py").read_text()
     assert {name for name in KNOWN if name not in made and f'"{name}"' not in tables} == set()
