@@ -90,9 +90,9 @@ def distribution(title: str, tells: str, unit: str, expression: str, width: int 
 
 
 def listing(title: str, tells: str, query: Query, width: int = 12, height: int = 4) -> Panel:
-    """Labels as a table, as they are now; the column Value has the query's number."""
+    """Labels as a table, as they are now, and how many workers have them."""
     panel = _filled(table.Panel(), title, tells, (query,), width, height, instant=True)
-    hidden = {"excludeByName": {"Time": True}}
+    hidden = {"excludeByName": {"Time": True}, "renameByName": {"Value": "workers"}}
     return panel.with_transformation(dashboard.DataTransformerConfig(id_val="organize", options=hidden))
 
 

@@ -20,11 +20,11 @@ BATCHES = (
         units.Seconds,
         (quantile(0.99, "skim_stage_duration_seconds", "stage", WORKER), "{{stage}}"),
     ),
-    stacked(
+    lines(
         "Busy",
         "Share of each worker's time that the stages take. Near 100 %: it can't keep up; more partitions and workers.",
         units.PercentUnit,
-        (summed("instance, stage", rate("skim_stage_duration_seconds_sum", WORKER)), "{{instance}} {{stage}}"),
+        (summed("instance", rate("skim_stage_duration_seconds_sum", WORKER)), "{{instance}}"),
     ),
     distribution(
         "Messages a batch",
@@ -178,7 +178,7 @@ SCHEMAS = (
 PROCESS = (
     lines(
         "CPU",
-        "Cores that each worker uses. librdkafka fetches in threads of its own, so it may be more than one.",
+        "Cores that each worker, and `skim serve`, uses. librdkafka has threads of its own: it may be more than one.",
         units.Number,
         (rate("process_cpu_seconds_total", WORKER), "{{instance}}"),
     ),
@@ -198,7 +198,7 @@ PROCESS = (
     ),
     figure(
         "Restarts",
-        "Starts of the process in the chosen time, the first not counted.",
+        "Starts of workers and of `skim serve` in the chosen time, the first not counted.",
         units.Short,
         (f"sum(changes(process_start_time_seconds{WORKER}[$__range]))", "restarts"),
         steps=(("green", None), ("orange", 1), ("red", 3)),
