@@ -7,7 +7,7 @@ from typing import Any
 import redis
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from ..consumer.board import key, read_nights, read_workers
 from .arguments import EventArguments, StreamArguments, arguments, described
@@ -31,7 +31,7 @@ def about(store: redis.Redis) -> APIRouter:
 
     @router.get("/streams")
     async def streams() -> Response:
-        """The streams on the board: nights (the latest first), model of the latest row, workers that are at it."""
+        """The streams on the board: nights (the latest first), model of the latest row, thresholds now, workers."""
         return await answered(_streams)
 
     @router.get("/explain/{stream}/{event:path}", openapi_extra=described(EventArguments, path=("stream", "event")))
@@ -69,8 +69,15 @@ def _stream(store: redis.Redis, stream: str, nights: list[str]) -> dict[str, Any
         "nights": nights,
         "rows_of_latest": rows,
         "model": first[0].details.get("model") if first else None,
+        "thresholds": _thresholds(store, stream),
         "workers": {"alive": workers.alive, "last_seen": _utc(workers.last)},
     }
+
+
+def _thresholds(store: redis.Redis, stream: str) -> dict[str, Any]:
+    """By partition, the bars in force: of severities combined values, of the monitor's rules what they ask for."""
+    stored: Any = store.hgetall(key(stream, "thresholds"))
+    return {name.decode("utf-8", "replace"): from_json(bars) for name, bars in sorted(stored.items())}
 
 
 def _utc(seconds: float | None) -> str | None:

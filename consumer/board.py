@@ -4,6 +4,8 @@ Keys (people read them with redis-cli), for the stream `ztf`:
     skim:{ztf}:top:2026-11-21       sorted set: object → its highest score of that night
     skim:{ztf}:details:2026-11-21   hash: object → JSON of the event behind that score
     skim:{ztf}:timeline:2026-11-21  hash: object → lines of JSON, its notable events of that night, the latest last
+    skim:{ztf}:scores:2026-11-21    hash: hundredths of the frozen part's score → how many events of that night
+    skim:{ztf}:alerts               stream: the latest 5,000 alerts for people, <number>-0 → JSON (outbox.py)
     skim:{ztf}:log                  stream: the latest 10,000 changes of the lists, for those who follow them
     skim:{ztf}:offsets              hash: <topic>/<partition> → next offset to read
 What the partitions have learned stands beside it: checkpoint.py.
@@ -18,6 +20,7 @@ from typing import Any
 
 import redis
 
+from .alert import Alert
 from .fence import Fence
 from .streams.base import SECONDS_A_DAY, night_name
 
@@ -40,7 +43,7 @@ class Row:
     """One event worth a place: `details` is JSON and names its event.
 
     `line` is JSON on one line, for those who follow the list, and for the object's timeline if the event is `notable`.
-    Without details it asks for no place, and goes onto the timeline alone.
+    Without details it asks for no place, and goes onto the timeline alone. alert: what rules want told of it.
     """
 
     night: int
@@ -50,6 +53,7 @@ class Row:
     details: str
     line: str = "{}"
     notable: bool = False
+    alert: Alert | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +104,25 @@ class Board:
         self.floors.clear()
         self.bests.clear()
 
-    def commit(self, partition: str, fence: Fence, following: int, rows: Sequence[Row]) -> Committed:
+    def commit(
+        self,
+        partition: str,
+        fence: Fence,
+        following: int,
+        rows: Sequence[Row],
+        counts: Mapping[int, Mapping[int, int]] | None = None,
+    ) -> Committed:
         """Apply one batch that began at the fence's offset: its rows and the offset `following`, in one atomic step.
+
+        counts: by night, how many of all its scored events have which hundredths of a score.
 
         If Redis holds another offset or checkpoint of this partition, nothing is applied: this worker is no longer its
         owner, or Redis went back in time. A lost reply makes the call be sent twice; the second finds `following`
         stored, which means that the first was applied.
         """
-        nights = sorted({row.night for row in rows})
-        keys = [key(self.stream, name) for name in ("offsets", "checkpoints", "inflight", "log")]
+        counts = counts or {}
+        nights = sorted({row.night for row in rows} | counts.keys())
+        keys = [key(self.stream, name) for name in ("offsets", "checkpoints", "inflight", "log", "alerts")]
         arguments: list[str] = [
             partition,
             str(fence.offset),
@@ -119,11 +133,14 @@ class Board:
         ]
         for night in nights:
             name = night_name(night)
-            keys += [key(self.stream, kind, name) for kind in ("top", "details", "timeline")]
+            keys += [key(self.stream, kind, name) for kind in ("top", "details", "timeline", "scores")]
             chosen = [row for row in rows if row.night == night]
             arguments += [name, str(len(chosen))]
             for row in chosen:
                 arguments += [row.object, repr(row.score), row.event, row.details, row.line, "1" if row.notable else ""]
+                arguments.append(row.alert.to_json() if row.alert and row.alert.told else "")
+            arguments.append(str(len(counts.get(night, {}))))
+            arguments += [str(number) for pair in counts.get(night, {}).items() for number in pair]
         answer: Any = self._script(keys=keys, args=arguments)
         status, second, *others = [_text(value) for value in answer]
         if status == "STALE":

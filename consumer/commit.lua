@@ -1,15 +1,18 @@
 -- One batch of one partition onto the board: all of it or nothing (a Redis script is atomic).
 --
--- KEYS: offsets, checkpoints, inflight, log, then three (top, details, timeline) for every night in the batch.
+-- KEYS: offsets, checkpoints, inflight, log, alerts, then four (top, details, timeline, scores) for every night in the
+--       batch.
 -- ARGV: partition, first, checkpoint as the worker knows it, next, rows kept a night, seconds to keep them,
 --       then for every night: its name, number of rows, and for every row:
 --       object, score, event, details (JSON with "event"; "" = no place is asked for), line (JSON for people who follow),
---       notable ("1": the line goes onto the object's timeline).
+--       notable ("1": the line goes onto the object's timeline), alert (JSON for people; "" = none);
+--       and after its rows the number of pairs, and for every pair: hundredths of a score, events that have it.
 -- Answer: {"STALE", stored offset, stored checkpoint} and nothing is applied, or
 --         {"APPLIED", changed rows, then for every night its floor ("" while the list isn't full)}.
 -- Scores and ids travel as text: Lua's numbers are doubles, and ZTF's candid exceeds 2^53.
 
 local LOGGED = 10000 -- changes that somebody who was away can catch up with: minutes of a busy night, 3 MB
+local WAITING = 5000 -- alerts that no channel has told yet: 6 kB each, 30 MB; the oldest go first
 local TIMELINE_BYTES = 4096 -- an object's latest dozen of notable events; with 2 kept objects a row, 8 MB a night
 
 local stored, checkpoint = redis.call('HGET', KEYS[1], ARGV[1]), redis.call('HGET', KEYS[2], ARGV[1])
@@ -49,14 +52,21 @@ local function remember(timeline, object, line)
   redis.call('EXPIRE', timeline, seconds)
 end
 
-for key = 5, #KEYS, 3 do
-  local top, details, timeline = KEYS[key], KEYS[key + 1], KEYS[key + 2]
+-- At the end of the outbox; its numbers have no gaps, so that who reads can tell what was dropped.
+local function tell(alert)
+  local last = redis.call('XREVRANGE', KEYS[5], '+', '-', 'COUNT', 1)[1]
+  local number = last and tonumber(last[1]:match('^%d+')) or 0
+  redis.call('XADD', KEYS[5], 'MAXLEN', WAITING, string.format('%d-0', number + 1), 'alert', alert)
+end
+
+for key = 6, #KEYS, 4 do
+  local top, details, timeline, scores = KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]
   local night, rows = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
   for _ = 1, rows do
-    local object, score, event, detail, line, notable =
-      ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
-    at = at + 6
+    local object, score, event, detail, line, notable, alert =
+      ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
+    at = at + 7
     if detail ~= '' and place(top, details, object, score, event, detail) then
       changed = changed + 1
       redis.call('XADD', KEYS[4], 'MAXLEN', '~', LOGGED, '*', 'night', night, 'object', object, 'line', line)
@@ -64,7 +74,16 @@ for key = 5, #KEYS, 3 do
     if notable == '1' then
       remember(timeline, object, line)
     end
+    if alert ~= '' then
+      tell(alert)
+    end
   end
+  local pairs = tonumber(ARGV[at])
+  for pair = at + 1, at + 2 * pairs, 2 do
+    redis.call('HINCRBY', scores, ARGV[pair], ARGV[pair + 1])
+  end
+  at = at + 1 + 2 * pairs
+  redis.call('EXPIRE', scores, seconds)
   local surplus = redis.call('ZCARD', top) - kept
   if surplus > 0 then
     for _, object in ipairs(redis.call('ZRANGE', top, 0, surplus - 1)) do

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -19,9 +19,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ..schemas.decode import Choice
 from ..schemas.errors import SkimError
+from .channel import ChannelSettings
 from .opening import LostOffsets
 from .own import definitions_of, without_streams
+from .rule import Rule
 from .streams.definition import Definition
+from .summary_settings import SummarySettings
 
 
 class ConfigError(SkimError):
@@ -153,6 +156,12 @@ class HistorySettings(_Section):
     points: Annotated[int, Field(ge=1, le=1_000)] = 100
 
 
+class AnomaliesSettings(_Section):
+    """The topic that gets what the rules of `[[monitor]]` ask for."""
+
+    topic: str | None = None  # skim.<stream>.anomalies by default; "" = none
+
+
 class Settings(BaseSettings):
     """All settings of one worker."""
 
@@ -177,8 +186,23 @@ class Settings(BaseSettings):
     lsst: LsstSettings = LsstSettings()
     observation: ObservationSettings = ObservationSettings()
     history: HistorySettings = HistorySettings()
+    monitor: tuple[Rule, ...] = ()
+    channels: dict[str, ChannelSettings] = {}
+    summary: SummarySettings = SummarySettings()
+    anomalies: AnomaliesSettings = AnomaliesSettings()
 
+    _file: Path | None = PrivateAttr(None)
+    _flags: Mapping[str, Any] = PrivateAttr({})
     _own: Mapping[str, Definition] = PrivateAttr({})
+
+    @property
+    def file(self) -> Path | None:
+        """The TOML file that they come from, if any."""
+        return self._file
+
+    def again(self) -> Self:
+        """The same, read anew. Raises as `load_settings`."""
+        return cast(Self, load_settings(self._file, self._flags))
 
     @property
     def own(self) -> Mapping[str, Definition]:
@@ -207,6 +231,19 @@ class Settings(BaseSettings):
     def _a_batch_fits(self) -> Self:
         if self.state.capacity < self.batch.size:
             raise ValueError("state.capacity must be batch.size or more: a batch's objects are in memory together")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_can_be_told(self) -> Self:
+        names = [rule.name for rule in self.monitor]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two rules of monitor are named {twice[0]!r}: give each a name of its own")
+        wanted = {name: f"the rule {rule.name!r}" for rule in self.monitor for name in rule.channels}
+        wanted |= {name: "summary" for name in self.summary.channels}
+        for name, by in wanted.items():
+            if name not in self.channels:
+                known = ", ".join(sorted(self.channels)) or "none"
+                raise ValueError(f"{by} wants the channel {name!r}, which isn't among [channels]: {known}")
         return self
 
 
@@ -240,6 +277,7 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
 
     try:
         settings = Sourced(**_given(flags))
+        settings._file, settings._flags = file, flags  # noqa: SLF001 - our own
         return settings.defined(definitions_of(file)) if file else settings
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors()]

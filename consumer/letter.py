@@ -23,6 +23,7 @@ from ..schemas.container import MAGIC, read_header
 from ..schemas.errors import DecodeError
 from ..schemas.framing import confluent_id
 from .batch import Batch, headers_of
+from .outgoing import Undeliverable, Wire
 
 SUFFIX = ".dlq"
 ORIGINAL = "original."
@@ -31,8 +32,17 @@ REPLAYED = "skimstream.replayed"
 
 #: Names and values, in order; a name may come twice, a value may be missing.
 Pairs = tuple[tuple[str, bytes | None], ...]
-#: The same as a producer takes them.
-Wire = list[tuple[str, str | bytes | None]]
+
+
+class DeadLetterError(Undeliverable):
+    """A dead letter couldn't be delivered, so the batch must not be committed."""
+
+    def __init__(self, topic: str, problem: str) -> None:
+        super().__init__(
+            f"the dead-letter topic {topic} doesn't take messages ({problem}); see that it exists and is writable"
+        )
+        self.topic = topic
+        self.problem = problem
 
 
 class Place(NamedTuple):
@@ -63,7 +73,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dead message: where it stood, its bytes as they came, its key, its own headers, and why it is dead."""
+    """One dead message: where it stood, its bytes as they came, its key, its own headers, and why it is dead.
+
+    A `Parcel`.
+    """
 
     place: Place
     value: bytes | None
@@ -85,9 +98,20 @@ class Letter:
         schema = schema_named(value) if value is not None and error.reason != "crash" else ""
         return cls(place, value, error.reason, error.detail, key, tuple(headers or ()), schema)
 
-    def without_value(self) -> Self:
+    @property
+    def topic(self) -> str:
+        """Where it goes."""
+        return self.place.topic + SUFFIX
+
+    def lighter(self) -> Self | None:
         """The letter when its value is too long for the topic: what is left out is still where it stood."""
-        return replace(self, value=None, key=None, original=(), omitted=len(self.value or b""))
+        if self.omitted or not self.value:
+            return None
+        return replace(self, value=None, key=None, original=(), omitted=len(self.value))
+
+    def refused(self, problem: str) -> DeadLetterError:
+        """What it means if its topic doesn't take it."""
+        return DeadLetterError(self.topic, problem)
 
     def headers(self) -> Wire:
         """What it says of itself."""

@@ -20,6 +20,8 @@ from ..scoring.words import noun_of
 from .batch import Batch
 from .checkpoint import Begun, CheckpointError, Saved
 from .inflight import deaths_at, quarantined
+from .monitor import Bools, Monitor
+from .rule import Rule
 from .streams.base import Floats, Ints, Stream
 
 
@@ -62,6 +64,7 @@ class Partition:
         self.state = stream.open()
         self.ensemble = model.ensemble()
         self.shadow = Shadow.of(shadow) if shadow else None
+        self.monitor = Monitor()
         self.fence = begun.fence
         self.learned = begun.fence.learned
         self.ahead = False
@@ -105,6 +108,7 @@ class Partition:
         switched = self.renewed or model.id != self.model_id
         if switched:
             self.model, self.model_id, self.ensemble, self.renewed = model, model.id, model.ensemble(), False
+            self.monitor.renew(self.ensemble.thresholds)
         if shadow is None:
             self.shadow = None
         elif self.shadow is None or self.shadow.renewed or self.shadow.model.id != shadow.id:
@@ -116,6 +120,7 @@ class Partition:
         events = self.state.entities.events if self.state.entities else 0
         shared = {f"state.{name}": array for name, array in self.state.shared().items()}
         arrays = {**self.ensemble.to_arrays(), **shared, "events": np.array(events, np.int64)}
+        arrays |= {f"monitor.{name}": array for name, array in self.monitor.to_arrays().items()}
         if self.shadow:
             arrays |= {f"shadow.{name}": array for name, array in self.shadow.ensemble.to_arrays().items()}
         return Saved(arrays, self.model_id, self.layout, self.shadow_id)
@@ -134,6 +139,7 @@ class Partition:
             self.renewed = saved.model != self.model_id
             if not self.renewed:
                 self.ensemble.restore(saved.arrays)
+                self.monitor.restore(_part(saved.arrays, "monitor."))
             if self.shadow:
                 self.shadow.renewed = saved.shadow != self.shadow_id
                 if not self.shadow.renewed:
@@ -193,6 +199,14 @@ class Partition:
         """Scores of the scorable events, each before it is learned, in order."""
         scores = self.ensemble.score_learn(featured.matrix)
         return replace(scores, shadow=self.shadow.ensemble.score_learn(featured.matrix)) if self.shadow else scores
+
+    def heed(self, rules: tuple[Rule, ...], partitions: int) -> None:
+        """From the next event on, judge by these rules; `partitions` share a night's alerts."""
+        self.monitor.heed(rules, self.ensemble.thresholds, partitions)
+
+    def judge(self, featured: Featured, scores: Scores) -> Bools:
+        """bool[k, rules]: which events are above the bars of the rules, each judged before it moves a bar."""
+        return self.monitor.judge(scores, self.stream.nights(featured.columns)[featured.rows])
 
     def explain(self, matrix: Floats, scores: Scores, chosen: Ints) -> Explanations:
         """Why the chosen events of a batch float64[n, f] have the scores that they have."""

@@ -8,8 +8,8 @@ from typing import Any, Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ..schemas.errors import SkimError
-from .deadletter import MESSAGE_BYTES, MESSAGE_TIMEOUT_MS
 from .letter import SUFFIX, Letter, Receipt
+from .outgoing import MESSAGE_BYTES, MESSAGE_TIMEOUT_MS
 
 # Every message and receipt is reported on after MESSAGE_TIMEOUT_MS at the latest.
 FINISH_SECONDS = 2 * MESSAGE_TIMEOUT_MS / 1000 + 5

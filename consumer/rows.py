@@ -4,6 +4,7 @@ The only step that looks at single events: a full list of 1,000 takes one event 
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,25 @@ from numpy.typing import NDArray
 
 from ..scoring.ensemble import Scores
 from ..scoring.threshold import SEVERITIES
+from .alert import Alert, alert_of
 from .board import Board, Row
+from .monitor import Bools
 from .partition import Featured, Partition
 from .streams.base import Floats, Ints, night_name
+from .work import Work
 
 
-def rows_of(partition: Partition, featured: Featured, scores: Scores, board: Board) -> list[Row]:
-    """The events that may change a night's list, and for the timelines the notable ones.
+def rows_of(
+    partition: Partition,
+    featured: Featured,
+    scores: Scores,
+    board: Board,
+    matched: Bools,
+    work: Work,
+) -> list[Row]:
+    """The events that may change a night's list, for the timelines the notable ones, and those that rules ask for.
 
-    May change it: not below its floor once it is full, and not below what their object has.
+    May change it: not below its floor once it is full, and not below what their object has. matched: bool[k, rules].
     """
     stream, columns = partition.stream, featured.columns
     nights = stream.nights(columns)[featured.rows]
@@ -33,9 +44,12 @@ def rows_of(partition: Partition, featured: Featured, scores: Scores, board: Boa
         placed[i] = score >= max(best.get(one, score), board.best(*one))
         best[one] = max(best.get(one, score), score)
     notable: NDArray[np.bool_] = np.isfinite(scores.score) & scores.alarms.any(axis=1)
-    details = _details(partition, featured, scores, nights, np.flatnonzero(placed))
+    asked = _asked(partition, featured, scores, nights, matched)
+    wanted = placed.copy()
+    wanted[list(asked)] = True
+    details = _details(partition, featured, scores, nights, np.flatnonzero(wanted))
     rows = []
-    for i in np.flatnonzero(placed | notable).tolist():
+    for i in np.flatnonzero(wanted | notable).tolist():
         row, score = int(featured.rows[i]), float(scores.score[i])
         event, owner = stream.event_id(columns, row), stream.object_id(columns, row)
         line = {
@@ -45,8 +59,42 @@ def rows_of(partition: Partition, featured: Featured, scores: Scores, board: Boa
             "candidate": stream.describe(columns, row),
         }
         whole = _json(details[i]) if placed[i] else ""
-        rows.append(Row(int(nights[i]), owner, score, event, whole, _json(line), bool(notable[i])))
+        alert = _alert(partition, work, row, owner, asked[i], details[i]) if i in asked else None
+        rows.append(Row(int(nights[i]), owner, score, event, whole, _json(line), bool(notable[i]), alert))
     return rows
+
+
+def _asked(
+    partition: Partition, featured: Featured, scores: Scores, nights: Ints, matched: Bools
+) -> dict[int, dict[str, bool]]:
+    """The events above some rule's bar that meet its conditions: by place, the rules and whether they have channels."""
+    stream, columns, rules = partition.stream, featured.columns, partition.monitor.rules
+    found = {}
+    for i in np.flatnonzero(matched.any(axis=1)).tolist():
+        row = int(featured.rows[i])
+        record = {
+            "object": stream.object_id(columns, row),
+            "event": stream.event_id(columns, row),
+            **_verdict(partition, scores, nights, i),
+            "features": _features(partition, featured, i),
+            "candidate": stream.describe(columns, row),
+        }
+        met = {
+            rule.name: bool(rule.channels)
+            for rule, above in zip(rules, matched[i].tolist(), strict=True)
+            if above and rule.admits(record)
+        }
+        if met:
+            found[i] = met
+    return found
+
+
+def _alert(
+    partition: Partition, work: Work, row: int, owner: str, rules: Mapping[str, bool], details: Mapping[str, Any]
+) -> Alert:
+    batch, message = work.batch, int(work.index[row])
+    place = f"{batch.name}/{batch.offsets[message]}"
+    return alert_of(place, partition.stream.name, owner, batch.timestamps[message], rules, details)
 
 
 def _details(
@@ -63,22 +111,14 @@ def _details(
         curve = stream.light_curve(columns, row)
         details: dict[str, Any] = {
             "event": stream.event_id(columns, row),
-            "night": night_name(int(nights[i])),
-            "score": float(scores.score[i]),
-            "combined": float(scores.combined[i]),
+            **_verdict(partition, scores, nights, i),
             **({} if likely is None else {"probability": float(likely[place])}),
             "raw": _by_part(parts, scores.raw[i]),
             "z": _by_part(parts, scores.z[i]),
-            "severity": _severity(scores.alarms[i]),
             "reasons": [reason.to_json() for reason in why.reasons(place)],
             "explained": why.table(place),
             **({} if curve is None else {"lightcurve": curve}),
-            "features": {
-                name: float(value)
-                for name, value in zip(stream.features, featured.matrix[i], strict=True)
-                if np.isfinite(value)
-            },
-            "model": partition.model_id,
+            "features": _features(partition, featured, i),
             "candidate": stream.describe(columns, row),
         }
         if scores.shadow is not None:
@@ -89,6 +129,21 @@ def _details(
             }
         found[i] = details
     return found
+
+
+def _verdict(partition: Partition, scores: Scores, nights: Ints, i: int) -> dict[str, Any]:
+    return {
+        "night": night_name(int(nights[i])),
+        "score": float(scores.score[i]),
+        "combined": float(scores.combined[i]),
+        "severity": _severity(scores.alarms[i]),
+        "model": partition.model_id,
+    }
+
+
+def _features(partition: Partition, featured: Featured, i: int) -> dict[str, float]:
+    names = partition.stream.features
+    return {name: float(v) for name, v in zip(names, featured.matrix[i], strict=True) if np.isfinite(v)}
 
 
 def _by_part(parts: tuple[str, ...], values: Floats) -> dict[str, float | None]:

@@ -24,16 +24,19 @@ from .board import Board
 from .checkpoint import Begun
 from .config import Settings
 from .configured import configured_stream, decoder_of
-from .deadletter import DeadLetters, provide
 from .fence import NEW, Fence
 from .internal import ensure, rekeyed
+from .letter import SUFFIX
 from .metrics import Metrics, serve
+from .outgoing import Outgoing
 from .partition import Partition
 from .probe import prober
+from .provide import provide
 from .rekey import Rekey, RekeyedDecoder, beside, key_only
 from .source import Source
 from .streams.base import Stream
 from .tally import Tally
+from .watch_settings import notifier_of, watch_of
 from .watchdog import Watchdog
 from .worker import Worker
 
@@ -179,18 +182,21 @@ def run(
     warm_up(stream, model)
     board = Board(client, settings.board.name or stream.name, settings.board.kept, settings.board.days)
     decoder = decoder_of(settings, stream, make=RekeyedDecoder if settings.rekey else Decoder)
+    watch = watch_of(settings, metrics.registry)
     worker = make(
         stream,
         model,
         board,
-        DeadLetters(options),
+        Outgoing(options),
         metrics,
         decoder,
         checkpoint_seconds=settings.checkpoint.seconds,
         lost_offsets=settings.kafka.lost_offsets,
         watchdog=Watchdog(settings.watchdog.seconds),
         probe=prober(settings),
+        watch=watch,
     )
+    notifier = notifier_of(client, board.stream, watch)
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     try:
         group, start = {**options, **group_options(settings)}, settings.kafka.start
@@ -202,7 +208,10 @@ def run(
                 topic, start, group["isolation.level"] = rekeyed(topic), "earliest", "read_committed"
             source = stack.enter_context(Source(topic, group, start, worker.dropped, keyed))
             ready(server.server_port, source.problem())
-            provide(options, topic)
+            provide(options, topic + SUFFIX)
+            if watch.topic and watch.rulebook.book.rules:
+                provide(options, watch.topic)
+            stack.enter_context(notifier)
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
             worker.run(source, stopping, settings.batch.size, settings.batch.seconds)
     except redis.RedisError as error:

@@ -141,6 +141,14 @@ class Source:
             raise SourceError(self.topic, error.args[0]) from error
         return marks[0], marks[1]
 
+    def partition_count(self) -> int:
+        """How many partitions the topic has. Raises `Unavailable` while no broker answers."""
+        try:
+            found = self.consumer.list_topics(self.topic, timeout=WATERMARK_SECONDS).topics[self.topic]
+        except KafkaException as error:
+            raise Unavailable(f"topic {self.topic}: {error.args[0].str()}") from error
+        return max(len(found.partitions), 1)
+
     def open(self, partition: int, offset: int) -> None:
         """Read a partition from `offset` on, whether it just came or is open already."""
         self.waiting.discard(partition)

@@ -1,4 +1,4 @@
-"""What a worker works on, and what it needs of the source and of the dead letters."""
+"""What a worker works on, and what it needs of the source and of the producer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 from ..schemas.columns import Columns
 from ..schemas.errors import DecodeError
 from .batch import Batch
-from .letter import Letter
+from .outgoing import Parcel
 from .source import Start
 from .streams.base import Ints
 
@@ -20,7 +20,7 @@ class Work:
     columns: Columns
     index: Ints
     dead: list[tuple[int, DecodeError]]
-    buried: bool = False
+    sent: bool = False  # what goes to other topics was handed over
 
 
 class Batches(Protocol):
@@ -33,6 +33,7 @@ class Batches(Protocol):
 
     def batches(self, size: int, seconds: float) -> list[Batch]: ...
     def range(self, partition: int) -> tuple[int, int]: ...
+    def partition_count(self) -> int: ...
     def open(self, partition: int, offset: int) -> None: ...
     def close(self, partition: int) -> None: ...
     def idle(self, seconds: float) -> None: ...
@@ -41,8 +42,8 @@ class Batches(Protocol):
     def lag(self) -> dict[int, int]: ...
 
 
-class Letters(Protocol):
-    """What a worker needs of the dead letters."""
+class Post(Protocol):
+    """What a worker needs of the producer of dead letters and alerts."""
 
-    def send(self, letter: Letter) -> None: ...
+    def send(self, parcel: Parcel) -> None: ...
     def confirm(self) -> None: ...

@@ -1,7 +1,7 @@
 """The worker: Kafka → decode → features → score → board, one partition's batch at a time.
 
 The commit order; nothing else ever writes:
-    1. dead letters are sent, and their delivery is confirmed;
+    1. dead letters and alerts are sent, and their delivery is confirmed;
     2. one Lua call puts the batch's rows and its offset on the board, or nothing if the fence isn't ours any more;
     3. from time to time a checkpoint: what the partition has learned, and the offset that this reflects;
     4. Kafka hears the offset, for lag tools only; it is never read back.
@@ -10,7 +10,7 @@ On assignment the last checkpoint is restored, and what lies between it and the 
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
@@ -22,15 +22,16 @@ from ..schemas.errors import SkimError
 from ..schemas.registry import RegistryUnavailable
 from ..scoring.ensemble import Scores
 from ..scoring.model import Model
+from .alert import Alert
 from .batch import Batch, partition_name
 from .board import Board, Row
 from .bundles import Bundles
 from .checkpoint import Checkpoints
 from .chosen import Chosen
-from .deadletter import DeadLetterError
+from .distribution import counts_of
 from .fence import Stale
 from .inflight import SUSPICIOUS_DEATHS, Inflight
-from .letter import Letter
+from .letter import DeadLetterError, Letter
 from .memory import Memory
 from .metrics import Metrics
 from .opening import LostOffsets, settle
@@ -40,8 +41,9 @@ from .pulse import Pulse
 from .rows import rows_of
 from .streams.base import Stream
 from .tally import Tally, account
+from .watch import Watch, nothing
 from .watchdog import Watchdog
-from .work import Batches, Letters, Work
+from .work import Batches, Post, Work
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -56,6 +58,7 @@ class Worker:
     """Runs one stream. `clock` is for metrics and the time between checkpoints; no score depends on it.
 
     `model` scores until another one is activated. `probe(batch)` answers which offsets are known to end a process.
+    watch: which events are told, and where.
     `reached(point)` is called after each step of the commit order, for tests that end the process there.
     """
 
@@ -64,7 +67,7 @@ class Worker:
         stream: Stream,
         model: Model,
         board: Board,
-        letters: Letters,
+        letters: Post,
         metrics: Metrics,
         decoder: Decoder,
         clock: Callable[[], float] = time.time,
@@ -73,6 +76,7 @@ class Worker:
         watchdog: Watchdog | None = None,
         probe: Callable[[Batch], frozenset[int]] = lambda batch: frozenset(),
         reached: Callable[[str], None] = lambda point: None,
+        watch: Watch | None = None,
     ) -> None:
         self.stream = stream
         self.board = board
@@ -85,6 +89,7 @@ class Worker:
         self.watchdog = watchdog or Watchdog()
         self.probe = probe
         self.reached = reached
+        self.watch = watch or nothing(stream.name)
         self.checkpoints = Checkpoints(board.client, board.stream)
         self.inflight = Inflight(board.client, board.stream)
         self.memory = Memory(self.checkpoints, clock)
@@ -130,9 +135,10 @@ class Worker:
             if self.clock() - reported >= REPORT_SECONDS:
                 reported = self.clock()
                 self.report(source)
-                self.pulse.beat()
+                self.pulse.beat(self.partitions.values())
                 self.verify(source)
                 self.follow(source)
+                self.heed(source)
                 source.commit(self.applied)
                 self.reached("told")
         source.commit(self.applied)
@@ -152,6 +158,7 @@ class Worker:
                 begun = self.checkpoints.begin(name, low if source.start == "earliest" else high, model.id)
                 partition = Partition(name, self.stream, model, begun, shadow)
                 self.memory.restore(partition)
+                partition.heed(self.watch.rulebook.book.rules, self.sharing(source))
                 if settle(partition, low, high, self.lost_offsets, self.board):
                     self.metrics.out_of_range.labels(self.stream.name).inc()
                     self.memory.save(partition)
@@ -210,14 +217,17 @@ class Worker:
         """One batch through all stages, onto the board. Raises `Stale` if the fence refuses it: nothing was applied."""
         work = self.prepare(partition, batch)
         featured, scores = self.learn(partition, work)
-        rows = rows_of(partition, featured, scores, self.board)
+        rows = rows_of(partition, featured, scores, self.board, partition.judge(featured, scores), work)
+        alerts = [row.alert for row in rows if row.alert]
+        counts = counts_of(self.stream.nights(featured.columns)[featured.rows], scores.raw[:, 0])
         self.reached("learned")
-        changed = self._insist(lambda: self._commit(partition, work, rows), self._owned(partition))
+        changed = self._insist(lambda: self._commit(partition, work, rows, counts), self._owned(partition))
         partition.fence = partition.fence._replace(offset=batch.following)
         partition.learned, partition.ahead = batch.following, False
         self.applied[batch.partition] = batch.following
         self.read_until = batch.timestamps[-1] / 1000.0
         account(work, featured, scores, self.tally, self.metrics)
+        self.watch.count(alerts)
         metrics, name, now = self.metrics, self.stream.name, self.clock()
         metrics.observe_missing(scores.missing, self.stream.features)
         metrics.observe_parts(scores, partition.ensemble.parts)
@@ -229,7 +239,7 @@ class Worker:
     def relearn(self, partition: Partition, batch: Batch) -> None:
         """Records that are on the board already: what they teach, and nothing else."""
         work = self.prepare(partition, batch)
-        self.learn(partition, work)
+        partition.judge(*self.learn(partition, work))
         partition.learned, partition.ahead = batch.following, False
         self.relearned += len(batch.values)
         self.metrics.relearned.labels(self.stream.name).inc(len(batch.values))
@@ -293,6 +303,23 @@ class Worker:
             with self._fenced(source, number):
                 self._renew(partition)
 
+    def heed(self, source: Batches) -> None:
+        """See whether the rules have changed, and judge by them from the next batch on."""
+        if self.watch.refresh():
+            sharing = self.sharing(source)
+            for partition in self.partitions.values():
+                partition.heed(self.watch.rulebook.book.rules, sharing)
+        self.watch.observe(self.partitions.values())
+
+    def sharing(self, source: Batches) -> int:
+        """How many partitions share a night's alerts; asked only if a rule wants to know."""
+        if not self.watch.wants_nights:
+            return 1
+        try:
+            return source.partition_count()
+        except Unavailable:  # no reason to wait: ours are some of them
+            return max(self.partitions, default=0) + 1
+
     def prepare(self, partition: Partition, batch: Batch) -> Work:
         """Decode a batch and call its entities to mind."""
         if not partition.fits(len(batch.values)):
@@ -324,41 +351,37 @@ class Worker:
         with self._stage("score"):
             return featured, partition.score(featured)
 
-    def _commit(self, partition: Partition, work: Work, rows: list[Row]) -> int:
-        """Dead letters, delivered for certain before the offset may move; then the board. How many rows changed."""
-        batch = work.batch
+    def _commit(
+        self, partition: Partition, work: Work, rows: list[Row], counts: Mapping[int, Mapping[int, int]]
+    ) -> int:
+        """Dead letters and alerts, delivered for certain before the offset may move; then the board.
+
+        How many rows changed.
+        """
         with self._stage("commit"):
-            self._bury(work)
+            self._send(work, [row.alert for row in rows if row.alert])
             self.reached("buried")
             with self._redis("commit"):
-                committed = self.board.commit(partition.name, partition.fence, batch.following, rows)
+                committed = self.board.commit(partition.name, partition.fence, work.batch.following, rows, counts)
         if not committed.applied:
             raise Stale(partition.name, str(committed.stored))
         self.reached("committed")
         return committed.changed
 
-    def _bury(self, work: Work) -> None:
-        if not work.dead:
-            return
-        batch, counted = work.batch, self.metrics.dead
-        if not work.buried:
+    def _send(self, work: Work, alerts: list[Alert]) -> None:
+        """What goes to other topics, once; then wait until all of it is there."""
+        if not work.sent:
+            for announcement in self.watch.announcements(alerts):
+                self.letters.send(announcement)
             for i, error in work.dead:
-                self.letters.send(Letter.of(batch, i, error))
-            work.buried = True
-            first = work.dead[0][1]
-            log.warning(
-                "dead letters",
-                extra={
-                    "partition": batch.name,
-                    "count": len(work.dead),
-                    "reason": first.reason,
-                    "detail": first.detail,
-                },
-            )
+                self.letters.send(Letter.of(work.batch, i, error))
+            if work.dead:
+                _log_dead(work)
+            work.sent = True
         try:
             self.letters.confirm()
         except DeadLetterError:
-            counted.labels(self.stream.name, "failed").inc(len(work.dead))
+            self.metrics.dead.labels(self.stream.name, "failed").inc(len(work.dead))
             raise
 
     def _renew(self, partition: Partition) -> None:
@@ -421,3 +444,14 @@ class Worker:
 
     def _redis(self, operation: str) -> AbstractContextManager[None]:
         return self.metrics.redis_seconds.labels(operation).time()
+
+
+def _log_dead(work: Work) -> None:
+    first = work.dead[0][1]
+    extra = {
+        "partition": work.batch.name,
+        "count": len(work.dead),
+        "reason": first.reason,
+        "detail": first.detail,
+    }
+    log.warning("dead letters", extra=extra)

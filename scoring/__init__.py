@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .forest import Forest
     from .halfspace import HalfSpaceTrees
+    from .monitor import RealTimeMonitor
     from .predictor import AnomalyDetectionPredictor, Predictor
 
-__all__ = ["AnomalyDetectionPredictor", "Forest", "HalfSpaceTrees", "Predictor"]
+__all__ = ["AnomalyDetectionPredictor", "Forest", "HalfSpaceTrees", "Predictor", "RealTimeMonitor"]
 
 _FILES = {
     "AnomalyDetectionPredictor": "predictor",
     "Forest": "forest",
     "HalfSpaceTrees": "halfspace",
     "Predictor": "predictor",
+    "RealTimeMonitor": "monitor",
 }
 
 

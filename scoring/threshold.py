@@ -7,6 +7,7 @@ they raise no bar.
 """
 
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any, Self
 
 import numpy as np
@@ -58,8 +59,12 @@ class Threshold:
         >>> threshold.alarms(np.array([2.5, 2.5, 9.0, np.nan])).tolist(), round(threshold.level, 6)
         ([True, False, True, False], 2.8)
         """
+        return self.alarms_at(combined, np.full(len(combined), self.rate))
+
+    def alarms_at(self, combined: Floats, rates: Floats) -> NDArray[np.bool_]:
+        """The same with a nominal rate for each event, float64[n]."""
         found = np.zeros(len(combined), np.bool_)
-        self.level = float(_alarms(np.ascontiguousarray(combined), self.rate, self.level, self.step, found))
+        self.level = float(_alarms(np.ascontiguousarray(combined), rates, self.level, self.step, found))
         return found
 
 
@@ -84,6 +89,18 @@ class Thresholds:
         """The bars now, by severity."""
         return {name: one.level for name, one in zip(SEVERITIES, self.thresholds, strict=True)}
 
+    def beyond(self, rate: float) -> Threshold:
+        """One for another rate, from what these know: on the line through their levels, as if of a normal variable.
+
+        >>> level = Thresholds.begin().beyond(1e-4).level
+        >>> round(level, 2), round(NormalDist().inv_cdf(1 - 1e-4), 2)
+        (3.72, 3.72)
+        """
+        (mild, severe), far = self.thresholds, NormalDist().inv_cdf
+        near, at = far(1 - mild.rate), far(1 - severe.rate)
+        slope = max(severe.level - mild.level, 0.0) / (at - near)
+        return Threshold(rate, mild.level + slope * (far(1 - rate) - near), severe.step)
+
     def alarms(self, combined: Floats) -> NDArray[np.bool_]:
         """bool[n, severities] of combined values float64[n]: which bars each exceeds before it moves them."""
         return np.column_stack([one.alarms(combined) for one in self.thresholds])
@@ -106,11 +123,11 @@ class Thresholds:
 
 
 @njit(cache=True, nogil=True)
-def _alarms(combined, rate, level, step, found):  # type: ignore[no-untyped-def]
+def _alarms(combined, rates, level, step, found):  # type: ignore[no-untyped-def]
     for i in range(len(combined)):
         if combined[i] > CAP:
             found[i] = True
         elif not np.isnan(combined[i]):
             found[i] = combined[i] > level
-            level += step * ((1.0 if found[i] else 0.0) - rate)
+            level += step * ((1.0 if found[i] else 0.0) - rates[i])
     return level

@@ -2,12 +2,13 @@
 
 import { go, place } from "./address.js";
 import { ask, headers } from "./api.js";
-import { el, put } from "./dom.js";
+import { el, put, say } from "./dom.js";
 import { utc } from "./format.js";
 import { follow } from "./follow.js";
 import { list } from "./list.js";
 import { object } from "./object.js";
 import { silence, state, tell, warn } from "./state.js";
+import { thresholds } from "./thresholds.js";
 import { tokenForm } from "./token.js";
 
 const ASK_SECONDS = 5;
@@ -104,7 +105,9 @@ function listen(stream) {
 /** The header's line and the banner, from what was heard last. */
 function judge() {
   if (!streams || trouble) return;
-  const workers = streams.find((one) => one.stream === shown.stream)?.workers;
+  const about = streams.find((one) => one.stream === shown.stream);
+  const workers = about?.workers;
+  say(document.getElementById("thresholds"), thresholds(about?.thresholds));
   const silent = silence(workers, Date.now() / 1000);
   const count = workers?.alive ? `${workers.alive} worker${workers.alive === 1 ? "" : "s"}` : "";
   warn("stale", silent);

@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 from skimstream.cli import dlq as verbs
 from skimstream.cli.main import app
 from skimstream.consumer.batch import Batch
-from skimstream.consumer.deadletter import DeadLetters, DeadLettersSlow
 from skimstream.consumer.letter import Letter
+from skimstream.consumer.outgoing import DeliverySlow, Outgoing
 from skimstream.consumer.stored import stored
 from skimstream.schemas.errors import DecodeError, Reason, SkimError
 
@@ -35,13 +35,13 @@ def a_letter(offset: int, reason: Reason = "decode", detail: str = "why", value:
 
 def bury(broker: str, *dead: Letter) -> None:
     """See them all delivered; on a busy machine that takes more than a second."""
-    letters = DeadLetters(options(broker))
+    letters = Outgoing(options(broker))
     for letter in dead:
         letters.send(letter)
     for _ in range(30):
         try:
             return letters.confirm()
-        except DeadLettersSlow:
+        except DeliverySlow:
             continue
     pytest.fail("the dead letters were not delivered")
 

@@ -13,9 +13,10 @@ from brokers.kafka import Kafka
 from brokers.mock import Api, MockCluster
 from brokers.server import Unavailable
 from skimstream.consumer.batch import Batch, headers_of
-from skimstream.consumer.deadletter import DeadLetterError, DeadLetters, DeadLettersSlow, provide
-from skimstream.consumer.letter import Letter, Place, Receipt, read
+from skimstream.consumer.letter import DeadLetterError, Letter, Place, Receipt, read
 from skimstream.consumer.letterbox import survey
+from skimstream.consumer.outgoing import DeliverySlow, Outgoing
+from skimstream.consumer.provide import provide
 from skimstream.consumer.resend import Resend, ResendError
 from skimstream.consumer.source import Source
 from skimstream.consumer.stored import TopicUnreadable, stored
@@ -49,13 +50,13 @@ def a_letter(value: bytes | None = b"\0rub\xffbish", offset: int = 7) -> Letter:
     return Letter.of(batch, 0, POISON)
 
 
-def confirm(letters: DeadLetters, seconds: float = 30.0) -> None:
+def confirm(letters: Outgoing, seconds: float = 30.0) -> None:
     """As a worker does it: again and again, on a machine that has other things to do."""
     until = time.monotonic() + seconds
     while True:
         try:
             return letters.confirm()
-        except DeadLettersSlow:
+        except DeliverySlow:
             if time.monotonic() > until:
                 raise
 
@@ -106,7 +107,7 @@ def test_a_letter_names_the_schema() -> None:
 
 
 def test_bytes_key_and_headers_arrive_as_they_came(cluster: MockCluster) -> None:
-    letters = DeadLetters(options(cluster.bootstrap))
+    letters = Outgoing(options(cluster.bootstrap))
     sent = [a_letter(), a_letter(None, 8), a_letter(b"", 9)]
     for letter in sent:
         letters.send(letter)
@@ -127,11 +128,11 @@ def test_bytes_key_and_headers_arrive_as_they_came(cluster: MockCluster) -> None
 
 
 def test_confirm_waits_a_second_at_most_and_delivers_once_the_broker_is_back(cluster: MockCluster) -> None:
-    letters = DeadLetters({**options(cluster.bootstrap), "reconnect.backoff.max.ms": 200})
+    letters = Outgoing({**options(cluster.bootstrap), "reconnect.backoff.max.ms": 200})
     letters.send(a_letter())
     cluster.broker_down()
     began = time.monotonic()
-    with pytest.raises(DeadLettersSlow):
+    with pytest.raises(DeliverySlow):
         letters.confirm()
     assert time.monotonic() - began < 3
     cluster.broker_up()
@@ -140,7 +141,7 @@ def test_confirm_waits_a_second_at_most_and_delivers_once_the_broker_is_back(clu
 
 
 def test_a_topic_that_refuses_is_named(cluster: MockCluster) -> None:
-    letters = DeadLetters(options(cluster.bootstrap))
+    letters = Outgoing(options(cluster.bootstrap))
     cluster.push_errors(Api.PRODUCE, KafkaError.TOPIC_AUTHORIZATION_FAILED)
     letters.send(a_letter())
     with pytest.raises(DeadLetterError, match=r"t\.dlq"):
@@ -148,11 +149,11 @@ def test_a_topic_that_refuses_is_named(cluster: MockCluster) -> None:
 
 
 def test_a_letter_longer_than_the_topic_allows_goes_without_its_bytes(cluster: MockCluster) -> None:
-    letters = DeadLetters(options(cluster.bootstrap))
+    letters = Outgoing(options(cluster.bootstrap))
     cluster.push_errors(Api.PRODUCE, KafkaError.MSG_SIZE_TOO_LARGE)
     letters.send(a_letter(bytes(2_000_000)))
     confirm(letters)
-    letters = DeadLetters({**options(cluster.bootstrap), "message.max.bytes": 10_000})  # here the client itself refuses
+    letters = Outgoing({**options(cluster.bootstrap), "message.max.bytes": 10_000})  # here the client itself refuses
     letters.send(a_letter(bytes(20_000), 8))
     confirm(letters)
     found = [read(message) for message in delivered(cluster.bootstrap)]
@@ -163,7 +164,7 @@ def test_a_letter_longer_than_the_topic_allows_goes_without_its_bytes(cluster: M
 
 
 def test_a_letter_delivered_twice_counts_once_and_a_new_topic_is_another(cluster: MockCluster) -> None:
-    letters = DeadLetters(options(cluster.bootstrap))
+    letters = Outgoing(options(cluster.bootstrap))
     for letter in (a_letter(), a_letter(), a_letter(offset=8)):
         letters.send(letter)
     newer = a_letter()
@@ -188,7 +189,7 @@ def test_header_names_that_are_not_utf8_hurt_nobody(cluster: MockCluster, keyed:
             for partition in sorted(source.waiting):
                 source.open(partition, 0)
             got += source.batches(10, 0.1)
-    letters = DeadLetters(options(cluster.bootstrap))
+    letters = Outgoing(options(cluster.bootstrap))
     letters.send(Letter.of(got[0], 0, POISON))
     confirm(letters)
     (letter,) = (read(message) for message in delivered(cluster.bootstrap))
@@ -228,17 +229,17 @@ def test_a_stored_topic_ends_where_it_ended_and_gaps_do_not_matter(cluster: Mock
 
 def test_a_missing_topic_is_no_reason_not_to_start() -> None:
     began = time.monotonic()
-    assert not provide({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, "t", seconds=0.5)
+    assert not provide({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, "t.dlq", seconds=0.5)
     assert time.monotonic() - began < 5
 
 
 def test_on_a_real_kafka_the_topic_is_made_and_its_limits_hold(kafka: Kafka) -> None:
     own = options(kafka.bootstrap)
     topic = f"made-{time.time_ns()}"
-    assert provide(own, topic)
-    assert provide(own, topic)
+    assert provide(own, topic + ".dlq")
+    assert provide(own, topic + ".dlq")
     place = Place(topic, 0, 0, 0)
-    letters = DeadLetters(own)
+    letters = Outgoing(own)
     for size in (10, 12_000_000):  # this broker takes 10 MiB
         letters.send(Letter(place._replace(offset=size), bytes(size), "decode", ""))
     confirm(letters)

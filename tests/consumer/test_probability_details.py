@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skimstream.consumer.batch import Batch
 from skimstream.consumer.board import Board
 from skimstream.consumer.checkpoint import Begun
 from skimstream.consumer.fence import Fence
 from skimstream.consumer.partition import Partition
 from skimstream.consumer.rows import rows_of
 from skimstream.consumer.streams.behaviour import Behaviour
+from skimstream.consumer.work import Work
 from skimstream.producer.simulate.sessions import simulate_sessions
 from skimstream.schemas.gather import gather
 from skimstream.scoring.model import Model
@@ -42,7 +44,12 @@ def test_details_have_the_probability_of_the_votes(calibrated: bool) -> None:
     events = list(simulate_sessions(3, datetime(2026, 11, 21, tzinfo=UTC), 200, 20, 30.0, 0.1))
     featured = partition.features(gather([event.record for event in events], partition.stream.wanted))
     scores = partition.score(featured)
-    rows = [json.loads(row.details) for row in rows_of(partition, featured, scores, EmptyBoard())]
+    work, judged = (
+        Work(Batch("t", 0, 0, 0, [], [], []), featured.columns, featured.rows, []),
+        partition.judge(featured, scores),
+    )
+    found = rows_of(partition, featured, scores, EmptyBoard(), judged, work)
+    rows = [json.loads(row.details) for row in found]
     assert len(rows) > 30
     if calibrated:
         votes = dict(zip((event.record["session_id"] for event in events), scores.raw[:, 0], strict=True))

@@ -175,7 +175,7 @@ def test_an_empty_redis_is_filled_again_from_the_beginning(store: redis.Redis) -
 
 
 def test_a_failed_dead_letter_stops_before_the_offset_moves(store: redis.Redis) -> None:
-    from skimstream.consumer.deadletter import DeadLetterError
+    from skimstream.consumer.letter import DeadLetterError
 
     worker, letters, _ = worker_of("behaviour", store)
 
@@ -240,9 +240,9 @@ def test_a_list_that_never_fills_is_sent_no_row_that_cant_change_it(store: redis
     sent: list[Row] = []
     commit = worker.board.commit
 
-    def noted(partition: str, fence: Fence, following: int, rows: Sequence[Row]) -> Committed:
+    def noted(partition: str, fence: Fence, following: int, rows: Sequence[Row], counts: Any = None) -> Committed:
         sent.extend(one for one in rows if one.details)
-        return commit(partition, fence, following, rows)
+        return commit(partition, fence, following, rows, counts)
 
     worker.board.commit = noted  # type: ignore[method-assign]
     run_all(worker, sessions(3_000), 100)

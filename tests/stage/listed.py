@@ -11,10 +11,12 @@ import redis
 from prometheus_client import CollectorRegistry
 
 from skimstream.cli.models import load_model
+from skimstream.consumer.alert import Announcement
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.board import Board
 from skimstream.consumer.letter import Letter
 from skimstream.consumer.metrics import Metrics
+from skimstream.consumer.outgoing import Parcel
 from skimstream.consumer.partition import Featured, Partition
 from skimstream.consumer.source import Start
 from skimstream.consumer.streams.base import Stream
@@ -80,6 +82,9 @@ class Listed:
     def range(self, partition: int) -> tuple[int, int]:
         return self.held.low.get(partition, 0), len(self.held.partitions[partition])
 
+    def partition_count(self) -> int:
+        return len(self.held.partitions)
+
     def open(self, partition: int, offset: int) -> None:
         self.waiting.discard(partition)
         self.astray.discard(partition)
@@ -103,14 +108,18 @@ class Listed:
 
 
 class Letters:
-    """Dead letters kept in a list: offset, bytes, reason."""
+    """Dead letters kept in a list: offset, bytes, reason; and alerts in another."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, Message, str]] = []
+        self.announced: list[Announcement] = []
         self.confirmed = 0
 
-    def send(self, letter: Letter) -> None:
-        self.sent.append((letter.place.offset, letter.value, letter.reason))
+    def send(self, parcel: Parcel) -> None:
+        if isinstance(parcel, Letter):
+            self.sent.append((parcel.place.offset, parcel.value, parcel.reason))
+        elif isinstance(parcel, Announcement):
+            self.announced.append(parcel)
 
     def confirm(self) -> None:
         self.confirmed = len(self.sent)
@@ -171,7 +180,7 @@ def sessions(count: int, users: int = 50, seed: int = 3) -> list[bytes]:
 
 
 #: What may: when a worker was heard, and the changes of lists, which go by as they come.
-PASSING = ("workers", "log")
+PASSING = ("workers", "log", "thresholds")
 
 
 def learned(store: redis.Redis, name: str) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""What a worker knows of the monitor: the rules in force, the topic that alerts go to, and what Prometheus hears."""
+
+from collections.abc import Iterable, Sequence
+
+from .alert import Alert, Announcement
+from .monitor_metrics import MonitorMetrics
+from .partition import Partition
+from .rulebook import Book, Rulebook
+
+
+class Watch:
+    """`topic`: of anomalies, "" = none."""
+
+    def __init__(self, rulebook: Rulebook, topic: str = "", metrics: MonitorMetrics | None = None) -> None:
+        self.rulebook = rulebook
+        self.topic = topic
+        self.metrics = metrics
+        self._expect()
+
+    @property
+    def wants_nights(self) -> bool:
+        """Whether some rule shares a number a night among partitions."""
+        return any(rule.alerts_per_night is not None for rule in self.rulebook.book.rules)
+
+    def refresh(self) -> bool:
+        """As `Rulebook.refresh`."""
+        changed = self.rulebook.refresh()
+        if changed:
+            self._expect()
+        return changed
+
+    def announcements(self, alerts: Iterable[Alert]) -> list[Announcement]:
+        """Alerts on their way to the topic, if there is one."""
+        return [Announcement(self.topic, alert) for alert in alerts] if self.topic else []
+
+    def count(self, alerts: Sequence[Alert]) -> None:
+        """Alerts that are out."""
+        if self.metrics is not None:
+            for alert in alerts:
+                for rule in alert.record["rules"]:
+                    self.metrics.matches.labels(self.metrics.stream, rule).inc()
+
+    def observe(self, partitions: Iterable[Partition]) -> None:
+        """The bars as they are now."""
+        if self.metrics is not None:
+            for partition in partitions:
+                number = partition.name.rpartition("/")[2]
+                for rule, level in partition.monitor.levels().items():
+                    self.metrics.threshold.labels(self.metrics.stream, number, rule).set(level)
+
+    def _expect(self) -> None:
+        if self.metrics is not None:
+            self.metrics.expect(self.rulebook.book)
+
+
+def nothing(stream: str) -> Watch:
+    """No rules."""
+    return Watch(Rulebook(Book(), stream))
