@@ -111,6 +111,12 @@ class Metrics:
             ("kind",),
             registry=r,
         )
+        self.kafka_errors = Counter(
+            "skim_kafka_errors_total",
+            "What the Kafka client complains of; kind: down (no broker answers), other",
+            ("kind",),
+            registry=r,
+        )
         self.paused = Gauge("skim_paused", "1 while waiting for Redis, dead letters or the registry", registry=r)
         self.out_of_range = Counter(
             "skim_offset_out_of_range_total", "Jumps over offsets that the topic no longer had", by_stream, registry=r
@@ -214,6 +220,8 @@ class Metrics:
             self.anomalies.labels(stream, severity)
         for event in REBALANCES:
             self.rebalances.labels(event)
+        for kind in ("down", "other"):
+            self.kafka_errors.labels(kind)
         for kind in KINDS:
             self.troubles.labels(kind)
         for reason in unscored:

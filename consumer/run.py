@@ -88,15 +88,15 @@ def connect(settings: Settings, retries: int = REDIS_RETRIES) -> redis.Redis:
     return client(RUNNING_RETRIES)
 
 
-def kafka_options(settings: Settings) -> Mapping[str, Any]:
-    """librdkafka's options: ours, then the user's own, which win."""
+def kafka_options(settings: Settings, trouble: Callable[[str], None] = lambda kind: None) -> Mapping[str, Any]:
+    """librdkafka's options: ours, then the user's own, which win. `trouble` hears of errors, as `BrokerLog` says."""
     return {
         "bootstrap.servers": settings.kafka.bootstrap,
         "client.id": "skimstream",
         "reconnect.backoff.ms": 500,
         # By itself librdkafka writes twenty lines a second to standard error while no broker answers.
         "log_level": 2,
-        "error_cb": BrokerLog(),
+        "error_cb": BrokerLog(trouble),
         **settings.kafka.options,
     }
 
@@ -109,15 +109,20 @@ def group_options(settings: Settings) -> dict[str, Any]:
 
 
 class BrokerLog:
-    """Logs what librdkafka complains of, the same complaint at most every ten seconds."""
+    """Logs what librdkafka complains of, the same complaint at most every ten seconds.
+
+    `trouble(kind)` hears of each: "down" (no broker answers; said again every ten seconds), "other".
+    """
 
     SECONDS = 10.0
 
-    def __init__(self) -> None:
+    def __init__(self, trouble: Callable[[str], None] = lambda kind: None) -> None:
+        self.trouble = trouble
         self.logged: dict[str, float] = {}
 
     def __call__(self, error: KafkaError) -> None:
         """Called by librdkafka; it goes on trying by itself."""
+        self.trouble("down" if error.code() == KafkaError._ALL_BROKERS_DOWN else "other")  # noqa: SLF001
         now = time.monotonic()
         if now - self.logged.get(error.name(), -self.SECONDS) >= self.SECONDS:
             self.logged[error.name()] = now
@@ -178,7 +183,7 @@ def run(
     topic = settings.topic or stream.name
     client = connect(settings)
     metrics = Metrics(CollectorRegistry(), stream.name, stream.unscored_reasons)
-    options = kafka_options(settings)
+    options = kafka_options(settings, lambda kind: metrics.kafka_errors.labels(kind).inc())
     warm_up(stream, model)
     board = Board(client, settings.board.name or stream.name, settings.board.kept, settings.board.days)
     decoder = decoder_of(settings, stream, make=RekeyedDecoder if settings.rekey else Decoder)

@@ -1,12 +1,16 @@
 """The population stability index: 0 where nothing moved, large where much did, and nothing that the hot path feels."""
 
+import itertools
+
 import numpy as np
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skimstream.consumer.drift import EVERY_SECONDS, FEWEST, HALF_LIFE, Drift
 from skimstream.scoring.prepare import Reference
+from stage.listed import Listed, Topic, recorder, sessions
 
 RNG = np.random.default_rng(7)
 TRAINED = RNG.normal(size=(20_000, 3))
@@ -71,3 +75,22 @@ def test_it_looks_once_a_second_and_forgets() -> None:
     for second in range(int(20 * HALF_LIFE / len(TRAINED))):
         drift.see(TRAINED, 12.0 + second)
     assert (drift.index() < 0.02).all()
+
+
+def test_a_worker_tells_the_drift_of_its_features(store: redis.Redis) -> None:
+    """Of fewer users than in training: what a session is stays, how often a user comes does not."""
+    ticks = itertools.count(1.0)
+    worker = recorder(store, clock=lambda: next(ticks))
+    source = Listed(Topic({0: list(sessions(1_500))}), itertools.repeat(250))
+    worker.run(source, lambda: source.done)
+    worker.report(source)
+    found = {
+        feature: worker.metrics.registry.get_sample_value(
+            "skim_feature_drift", {"stream": "behaviour", "feature": feature}
+        )
+        for feature in worker.stream.features
+    }
+    told = {feature: index for feature, index in found.items() if index is not None}
+    assert len(told) > 10
+    assert told["clicks_count"] < 0.05
+    assert told["events_1h"] > 1

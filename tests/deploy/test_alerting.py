@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 from confluent_kafka import Producer
 
 from brokers.alertmanager import Alertmanager, Webhook
+from brokers.mock import MockCluster
 from brokers.prometheus import Prometheus
+from brokers.redis import RedisServer
 from brokers.server import free_port, start_process
 from stage.listed import sessions
 
@@ -98,3 +101,36 @@ def test_a_killed_worker_reaches_people_and_so_does_its_return(
     with worker(broker, store_url, port, tmp_path):
         wait_for(lambda: ("SkimNotProcessing", "resolved") in webhook.told(), "people hear that it is over")
         wait_for(lambda: prometheus.alerts() == {}, "no alert is left")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("out", "alert"), [("redis", "SkimRedisUnavailable"), ("kafka", "SkimKafkaUnavailable")])
+def test_an_idle_worker_tells_of_what_is_out(
+    out: str,
+    alert: str,
+    mock_cluster: MockCluster,
+    redis_server: Callable[..., RedisServer],
+    prometheus_server: Callable[[Mapping[str, str]], Prometheus],
+    alertmanager_server: Callable[[Mapping[str, str]], Alertmanager],
+    webhook: Webhook,
+    tmp_path: Path,
+) -> None:
+    port, store = free_port(), redis_server(save="", appendonly="yes")
+    mock_cluster.create_topic("behaviour", partitions=2)
+    alertmanager = alertmanager_server(alertmanager_files(webhook.url))
+    with worker(mock_cluster.bootstrap, store.url, port, tmp_path):
+        prometheus = prometheus_server(prometheus_files(port, alertmanager.port))
+        wait_for(lambda: prometheus.value("sum(skim_partitions_assigned)") == 2, "all partitions are assigned")
+        wait_for(lambda: prometheus.alerts() == {}, "no alert while nothing comes")
+        if out == "redis":
+            store.kill()
+        else:
+            mock_cluster.broker_down()
+        wait_for(lambda: (alert, "firing") in webhook.told(), "people hear of it")
+        if out == "redis":
+            store.start()
+        else:
+            mock_cluster.broker_up()
+        wait_for(lambda: (alert, "resolved") in webhook.told(), "people hear that it is over")
+        wait_for(lambda: prometheus.alerts() == {}, "no alert is left")
+    assert "SkimNotProcessing" not in dict(webhook.told()[webhook.told().index((alert, "firing")) :])

@@ -68,7 +68,19 @@ def closed(store: redis.Redis) -> tuple[Metrics, set[str]]:
         worker.chosen.model.id,
         worker.chosen.model.features_hash,
     }
-    known |= {"begin", "recall", "commit", "checkpoint", "assigned", "revoked", "lost", "delivered", "failed"}
+    known |= {
+        "begin",
+        "recall",
+        "commit",
+        "checkpoint",
+        "assigned",
+        "revoked",
+        "lost",
+        "delivered",
+        "failed",
+        "down",
+        "other",
+    }
     return metrics, known
 
 
@@ -80,6 +92,8 @@ def test_a_hostile_run_leaves_a_workers_series_few_and_clean(store: redis.Redis)
     versions = ("le", "version", "python", "librdkafka")
     assert {value for label, value in labels if label not in versions} <= known
     assert len(series(exposition)) < 500
+    for name in (b"skim_consumer_lag_messages{", b"skim_frozen_shift{", b"skim_part_z_bucket{", b"skim_threshold{"):
+        assert name in exposition
 
 
 def test_hostile_requests_leave_the_servers_series_few_and_clean(store: redis.Redis) -> None:
