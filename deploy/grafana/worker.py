@@ -56,10 +56,12 @@ REDIS = (
         (quantile(0.99, "skim_redis_operation_duration_seconds", "operation", WORKER), "{{operation}}"),
     ),
     lines(
-        "Redis: errors",
-        "Calls that failed and are made again, by kind; the kind unavailable is dead letters, the registry or Kafka.",
+        "Redis and Kafka: errors",
+        "Calls to Redis that failed and are made again, by kind (unavailable: dead letters, registry or Kafka), and "
+        "complaints of the Kafka client: down is no broker that answers, other mostly a connection made anew.",
         units.CountsPerSecond,
-        (summed("kind", rate("skim_redis_errors_total", WORKER)), "{{kind}}"),
+        (summed("kind", rate("skim_redis_errors_total", WORKER)), "Redis: {{kind}}"),
+        (summed("kind", rate("skim_kafka_errors_total", WORKER)), "Kafka: {{kind}}"),
     ),
 )
 
@@ -214,7 +216,7 @@ def worker() -> Dashboard:
         "Worker internals",
         "What does a worker do? Stages, batches, Redis, state, partitions, schemas, and its process.",
         ("Batches", BATCHES),
-        ("Redis", REDIS),
+        ("Redis and Kafka", REDIS),
         ("State", STATE),
         ("Partitions", PARTITIONS),
         ("Schemas", SCHEMAS),
