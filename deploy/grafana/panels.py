@@ -84,7 +84,7 @@ def ranking(title: str, tells: str, unit: str, query: Query, steps: Steps = PLAI
 
 def distribution(title: str, tells: str, unit: str, expression: str, width: int = 12) -> Panel:
     """A histogram's buckets over time; the expression is by `le`."""
-    panel = _filled(heatmap.Panel(), title, tells, ((expression, "{{le}}"),), width, height=9, buckets=True)
+    panel = _filled(heatmap.Panel(), title, tells, ((expression, "{{le}}"),), width, height=8, buckets=True)
     colours = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(64)
     return panel.color(colours).y_axis(heatmap.YAxisConfig().unit(unit)).cell_gap(1).hide_legend()
 

@@ -43,7 +43,7 @@ NEVER_SEEN = {"Questions to the schema registry"}
 UNSHOWN = {"process_virtual_memory_bytes", "process_max_fds"}
 NAMES = re.compile(r"\b(?:skim_\w+|process_\w+|up)\b")
 
-EVENTS, AT_ONCE = 9_000, 300
+EVENTS, AT_ONCE = 3_000, 300
 SECONDS = 30.0
 CONFIG = """
 global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}
@@ -172,12 +172,12 @@ def test_every_panel_shows_something_of_a_running_worker(
         targets = f'"127.0.0.1:{port}", "127.0.0.1:{api.base_url.port}"'
         prometheus = prometheus_server({"prometheus.yml": CONFIG.format(targets=targets)})
         producer = Producer({"bootstrap.servers": mock_cluster.bootstrap})
-        events = [*sessions(EVENTS, users=60)]
+        events = itertools.cycle(sessions(EVENTS, users=60))
         silent = list(itertools.chain.from_iterable(map(queries, BOARDS.values())))
-        while events and silent:
-            for event in (*events[:AT_ONCE], b"this is no Avro"):
+        deadline = time.monotonic() + SECONDS
+        while silent and time.monotonic() < deadline:
+            for event in (*itertools.islice(events, AT_ONCE), b"this is no Avro"):
                 producer.produce("sessions", event)
-            del events[:AT_ONCE]
             producer.flush(10)
             api.get("/api/v1/streams").raise_for_status()
             time.sleep(0.3)
