@@ -7,25 +7,20 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
-from threading import Lock, local
 from typing import Annotated, Any, Protocol, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from ..schemas.errors import SkimError
+from .overhear import PASSING, Heard, overheard, wait_of
 
 log = logging.getLogger(__name__)
 
 WEBHOOK = ("http", "https")
 TIMEOUT_SECONDS = 10.0
-# Answers that may be others next time.
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-LONGEST_WAIT = 3_600.0
 
 
 class ChannelSettings(BaseModel):
@@ -150,17 +145,18 @@ class AppriseChannel:
         # Its own log lines hold URLs.
         logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
         self.pictures = settings.pictures
-        # One thread, ours: what the service answers is heard there.
-        self.apprise = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False))
+        self.heard = Heard()
+        self.apprise = apprise.Apprise()
         if not self.apprise.add(url):
             scheme = url.partition("://")[0][:20] if "://" in url else "nothing"
-            raise ChannelError(
-                name, f"Apprise doesn't know such a URL ({scheme}://…); its form is in Apprise's documentation"
-            )
-        for one in self.apprise:
-            one.socket_connect_timeout = one.socket_read_timeout = settings.timeout
+            problem = f"Apprise doesn't know such a URL ({scheme}://…); its form is in Apprise's documentation"
+            raise ChannelError(name, problem)
+        for service in self.apprise:
+            service.socket_connect_timeout = service.socket_read_timeout = settings.timeout
             if settings.pace is not None:
-                one.request_rate_per_sec = settings.pace  # so it is named; it is seconds a request
+                service.request_rate_per_sec = settings.pace  # so it is named; it is seconds a request
+            # Apprise calls this in a thread of its choice; in that one it is listened.
+            service.notify = self._listening(service.notify)  # type: ignore[method-assign]
 
     def send(self, message: Message) -> None:
         """Raises `NotSent`; what went wrong is known only where the service speaks HTTP."""
@@ -170,69 +166,21 @@ class AppriseChannel:
         attached = None
         if message.picture is not None and self.pictures:
             attached = cast(Any, AttachMemory)(content=message.picture, name="light-curve.png", mimetype="image/png")
-        with _overheard() as heard:
-            try:
-                sent = bool(
-                    self.apprise.notify(message.body, message.title, body_format=NotifyFormat.TEXT, attach=attached)
-                )
-            except Exception as error:  # a plugin's fault is this channel's alone; its text may hold the URL
-                raise NotSent(type(error).__name__, again=False) from None
+        self.heard = Heard()
+        try:
+            sent = self.apprise.notify(message.body, message.title, body_format=NotifyFormat.TEXT, attach=attached)
+        except Exception as error:  # a plugin's fault is this channel's alone; its text may hold the URL
+            raise NotSent(type(error).__name__, again=False) from None
         if not sent:
-            raise NotSent(
-                f"status {heard.status}" if heard.status else "the service didn't take it", heard.again, heard.after
-            )
+            heard = self.heard
+            problem = f"status {heard.status}" if heard.status else "the service didn't take it"
+            raise NotSent(problem, heard.again, heard.after)
 
+    def _listening(self, notify: Callable[..., bool]) -> Callable[..., bool]:
+        def listened(*args: Any, **options: Any) -> bool:
+            with overheard() as heard:
+                sent = notify(*args, **options)
+            self.heard = heard
+            return sent
 
-def wait_of(retry_after: str | None, date: str | None = None) -> float | None:
-    """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3): a number, or a time; at most an hour.
-
-    >>> wait_of("120"), wait_of("soon"), wait_of(None)
-    (120.0, None, None)
-    >>> wait_of("Mon, 23 Nov 2026 04:00:30 GMT", "Mon, 23 Nov 2026 04:00:00 GMT")
-    30.0
-    """
-    if not retry_after:
-        return None
-    try:
-        if retry_after.strip().isdigit():
-            wanted = float(retry_after)
-        else:
-            wanted = (parsedate_to_datetime(retry_after) - parsedate_to_datetime(date or "")).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return min(max(wanted, 0.0), LONGEST_WAIT)
-
-
-class _Heard(local):
-    """What a thread's last request was answered."""
-
-    status: int | None = None
-    after: float | None = None
-
-    @property
-    def again(self) -> bool:
-        return self.status is None or self.status in PASSING or self.status < 400
-
-
-_heard, _lock = _Heard(), Lock()
-
-
-@contextmanager
-def _overheard() -> Iterator[_Heard]:
-    """Apprise says no more than yes or no; its plugins use requests, whose answers are listened to here."""
-    import requests
-
-    with _lock:
-        if not hasattr(requests.Session, "_skimstream_send"):
-            original = requests.Session.send
-
-            def send(self: Any, request: Any, **options: Any) -> Any:
-                answer = original(self, request, **options)
-                _heard.status = answer.status_code
-                _heard.after = wait_of(answer.headers.get("Retry-After"), answer.headers.get("Date"))
-                return answer
-
-            requests.Session._skimstream_send = original  # type: ignore[attr-defined]  # noqa: SLF001
-            requests.Session.send = send  # type: ignore[method-assign]
-    _heard.status = _heard.after = None
-    yield _heard
+        return listened

@@ -93,10 +93,12 @@ class Teller:
                 self._wait(OUTAGE_SECONDS)
             except ChannelError as error:
                 log.error("no notifications", extra={"channel": self.name, "reason": error.problem})
+                self._count("retried")
                 self._wait(10 * OUTAGE_SECONDS)
             except Exception:  # a fault of ours: the alert stays in the outbox, the thread lives, everybody can see it
                 self.current = False
                 log.exception("no notifications", extra={"channel": self.name})
+                self._count("retried")
                 self._wait(10 * OUTAGE_SECONDS)
 
     def _turn(self) -> None:
