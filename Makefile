@@ -99,6 +99,9 @@ kafka: dev ## A real Kafka for tests, until Ctrl-C; needs Java 17 and Maven (POR
 kafka-down: ## End the Kafka that `make kafka` runs
 	cd tests && ../$(BIN)/python -m brokers.kafka down
 
+compose-test: ## Bring docker-compose.yml up and wait for the first anomaly; needs a container engine
+	$(PYTHON) deploy/compose_test.py
+
 dist: dev ## Build the wheel from what is committed
 	rm -rf build/dist && mkdir -p build/dist/source && git archive HEAD | tar -x -C build/dist/source
 	$(BIN)/python -m build --wheel --outdir build/dist build/dist/source

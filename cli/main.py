@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from ..schemas.errors import SkimError
+from .config import config
 from .demo import demo
 from .dlq import dlq
+from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
 from .init import init
@@ -32,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (demo, init, run, replay, simulate, train, evaluate, top, explain, serve, warmup):
+for verb in (demo, init, run, replay, simulate, train, evaluate, top, explain, serve, warmup, doctor, config):
     app.command()(verb)
 app.add_typer(dlq, name="dlq")
 app.add_typer(models, name="models")
@@ -50,6 +52,10 @@ def _version(wanted: bool) -> None:
 def options(
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="More log; twice for everything.")] = 0,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
+    log_format: Annotated[
+        str,
+        typer.Option(envvar="SKIM_LOG", help="auto, json or text; auto is text on a terminal, JSON lines elsewhere."),
+    ] = "auto",
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -57,7 +63,7 @@ def options(
     """Options of every verb."""
     from .logs import configure
 
-    configure(logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
+    configure(logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)], log_format)
 
 
 def main() -> None:
@@ -68,7 +74,7 @@ def main() -> None:
         sys.exit(KILLED_BY + signal.SIGINT)
     except SkimError as error:
         typer.echo(f"skim: {error}", err=True)
-        sys.exit(2 if type(error).__name__ in ("ConfigError", "DefinitionError") else 1)
+        sys.exit(2 if type(error).__name__ in ("ConfigError", "DefinitionError", "UnknownFormat") else 1)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,8 @@ def serve(
     curl -N 'http://127.0.0.1:8000/api/v1/stream?stream=ztf'               rows as they come
     http://127.0.0.1:8000/docs                                             everything else
     """
+    import signal
+
     import uvicorn
 
     from ..api.app import create_app
@@ -92,10 +94,11 @@ def serve(
         timeout_graceful_shutdown=GOODBYE_SECONDS,
     )
     listening = listen(host, port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop that was asked for is no death
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listening.getsockname()[1]}"
     typer.echo(f"skim: the page is {address}, the API {address}/docs; Ctrl-C to stop", err=True)
-    with suppress(KeyboardInterrupt):  # uvicorn finishes what it has in hand, then raises it again
+    with suppress(KeyboardInterrupt):  # uvicorn finishes what it has in hand, then raises the signal again
         uvicorn.Server(options).run([listening])
 
 

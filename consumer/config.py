@@ -108,6 +108,18 @@ class WatchdogSettings(_Section):
     seconds: Annotated[float, Field(gt=0)] = 300.0
 
 
+class HeartbeatSettings(_Section):
+    """How often a line says that the worker lives, and what it does; 0 is never."""
+
+    seconds: Annotated[float, Field(ge=0)] = 60.0
+
+
+class ShutdownSettings(_Section):
+    """A worker that is told to stop ends within so long; less than Kubernetes' 30 s (terminationGracePeriodSeconds)."""
+
+    seconds: Annotated[float, Field(gt=0, le=3_600)] = 20.0
+
+
 class MetricsSettings(_Section):
     """Where `/metrics` is served; port 0 takes a free one."""
 
@@ -180,6 +192,8 @@ class Settings(BaseSettings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     state: StateSettings = StateSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
     metrics: MetricsSettings = MetricsSettings()
     registry: RegistrySettings = RegistrySettings()
     gate: GateSettings = GateSettings()

@@ -12,7 +12,7 @@ import fastavro
 import numpy as np
 import redis
 from confluent_kafka import KafkaError
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
@@ -24,7 +24,10 @@ from .board import Board
 from .checkpoint import Begun
 from .config import Settings
 from .configured import configured_stream, decoder_of
+from .connection import translated
 from .fence import NEW, Fence
+from .health import Health
+from .heartbeat import Heartbeat
 from .internal import ensure, rekeyed
 from .letter import SUFFIX
 from .metrics import Metrics, serve
@@ -62,6 +65,7 @@ class Report:
 
     tally: Tally
     metrics_port: int
+    unsaved: tuple[str, ...] = ()  # partitions whose next owner has more to learn again than it would have to
 
 
 def connect(settings: Settings, retries: int = REDIS_RETRIES) -> redis.Redis:
@@ -126,7 +130,9 @@ class BrokerLog:
         now = time.monotonic()
         if now - self.logged.get(error.name(), -self.SECONDS) >= self.SECONDS:
             self.logged[error.name()] = now
-            log.warning("kafka", extra={"error": error.name(), "detail": error.str()})
+            known = translated(error.name(), error.str())
+            means = {"means": known.means, "do": known.do} if known else {}
+            log.warning("kafka", extra={"error": error.name(), "detail": error.str(), **means})
 
 
 def rekey_of(settings: Settings, stream: Stream) -> Rekey:
@@ -171,11 +177,12 @@ def run(
     stopping: Callable[[], bool],
     ready: Callable[[int, str | None], None] = lambda port, problem: None,
     make: type[Worker] = Worker,
+    began: Callable[[Worker], None] = lambda worker: None,
 ) -> Report:
     """Run one worker until `stopping()`.
 
     `ready(port, problem)` is called when `/metrics` is up and the topic subscribed; `problem` says why there is nothing
-    to read yet, if so. `make` is the kind of worker.
+    to read yet, if so. `make` is the kind of worker; `began` is given the worker before it has begun.
 
     Raises `SkimError` for what a person has to mend.
     """
@@ -201,8 +208,12 @@ def run(
         probe=prober(settings),
         watch=watch,
     )
+    health = Health(lambda: metrics.registry.get_sample_value("skim_paused") == 1)
+    worker.heartbeat = Heartbeat(settings.heartbeat.seconds)
+    began(worker)
     notifier = notifier_of(client, board.stream, watch)
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
+    server.set_app(health.beside(make_wsgi_app(metrics.registry)))
     try:
         group, start = {**options, **group_options(settings)}, settings.kafka.start
         keyed = decoder.framing in ("auto", "key")
@@ -212,17 +223,19 @@ def run(
                 # What the stage has copied is to be read, whenever it began; aborted copies are not.
                 topic, start, group["isolation.level"] = rekeyed(topic), "earliest", "read_committed"
             source = stack.enter_context(Source(topic, group, start, worker.dropped, keyed))
+            health.source = source
             ready(server.server_port, source.problem())
             provide(options, topic + SUFFIX)
             if watch.topic and watch.rulebook.book.rules:
                 provide(options, watch.topic)
             stack.enter_context(notifier)
+            stack.enter_context(worker.heartbeat)
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
-            worker.run(source, stopping, settings.batch.size, settings.batch.seconds)
+            worker.run(source, health.watching(stopping), settings.batch.size, settings.batch.seconds)
     except redis.RedisError as error:
         raise RedisUnavailable(str(error)) from error
     finally:
         server.shutdown()
         server.server_close()
         client.close()
-    return Report(worker.tally, server.server_port)
+    return Report(worker.tally, server.server_port, tuple(sorted(worker.unsaved)))

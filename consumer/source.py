@@ -81,7 +81,7 @@ class Source:
         self.astray: set[int] = set()  # those whose position the topic no longer has
         self.reading: set[int] = set()  # those that the consumer fetches
         self.ends: dict[int, int] = {}  # up to where there was nothing left: a transaction's last marker is no message
-        self.consumer = Consumer(_options(options))
+        self.consumer = Consumer(consumer_options(options))
 
     def __enter__(self) -> "Source":
         self.consumer.subscribe([self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
@@ -222,7 +222,7 @@ class Source:
         self._stop_reading([one.partition for one in partitions])
 
 
-def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+def consumer_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """librdkafka's options: ours, then the user's own, which win."""
     classic = {
         "partition.assignment.strategy": "cooperative-sticky",

@@ -30,6 +30,7 @@ from .checkpoint import Checkpoints
 from .chosen import Chosen
 from .distribution import counts_of
 from .fence import Stale
+from .heartbeat import Heartbeat
 from .inflight import SUSPICIOUS_DEATHS, Inflight
 from .letter import DeadLetterError, Letter
 from .memory import Memory
@@ -94,6 +95,7 @@ class Worker:
         self.inflight = Inflight(board.client, board.stream)
         self.memory = Memory(self.checkpoints, clock)
         self.pulse = Pulse(board.client, board.stream)
+        self.heartbeat = Heartbeat(0)
         self.chosen = Chosen(model, stream, Bundles(board.client, board.stream), metrics)
         self.patience: Patience | None = None
         self.stopping: Callable[[], bool] = lambda: False
@@ -101,6 +103,7 @@ class Worker:
         self.tally = Tally()
         self.relearned = 0
         self.crashed = False
+        self.unsaved = set[str]()  # partitions that went without a last checkpoint as the worker stopped
         self.hushed_until = 0.0  # until then partitions go without a last checkpoint
         self.applied: dict[int, int] = {}  # told to Kafka again and again: a commit may fail in a rebalance
         self.read_until = 0.0  # when the last message read was produced, seconds since the epoch
@@ -132,6 +135,8 @@ class Worker:
                         self.save_if_due(partition)
             except Interrupted as reason:
                 log.warning("left undone", extra={"reason": str(reason)})
+                if self.stopping():
+                    break  # what doesn't answer isn't asked for anything else
             if self.clock() - reported >= REPORT_SECONDS:
                 reported = self.clock()
                 self.report(source)
@@ -186,8 +191,21 @@ class Worker:
         if partition is None:
             return
         log.info("lost" if lost else "revoked", extra={"partition": partition.name})
-        if lost or partition.ahead or self.crashed or self.clock() < self.hushed_until:
-            return
+        if self.stopping():
+            self.unsaved.add(partition.name)  # until it is saved
+        if not (lost or partition.ahead or self.crashed or self.clock() < self.hushed_until):
+            self._part_with(partition)
+        if not (partition.ahead or partition.unsaved):
+            self.unsaved.discard(partition.name)
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Partitions that would go without a last checkpoint, if the process ended now."""
+        held = list(self.partitions.values())
+        return sorted(self.unsaved.union(one.name for one in held if one.ahead or one.unsaved))
+
+    def _part_with(self, partition: Partition) -> None:
+        """A last checkpoint, if it can be had at once."""
         try:
             if partition.unsaved:
                 self.memory.save(partition)
@@ -273,7 +291,9 @@ class Worker:
         metrics.report_drift(self.stream.features)
         metrics.observe_decoder(self.decoder)
         metrics.observe_partitions(self.partitions.values(), self.clock())
-        self.watchdog.see(self.tally.consumed + self.relearned, sum(lags.values()))
+        told, waiting = self.tally, sum(lags.values())
+        self.heartbeat.see(told.consumed, told.scored, self.relearned, waiting, len(self.partitions))
+        self.watchdog.see(told.consumed + self.relearned, waiting)
 
     def verify(self, source: Batches) -> None:
         """See, of idle partitions too, that Redis hasn't gone back in time."""
@@ -433,10 +453,12 @@ class Worker:
     def _trouble(self, kind: str) -> None:
         self.metrics.troubles.labels(kind).inc()
         self.metrics.paused.set(1)
+        self.heartbeat.wait(kind)
         self.watchdog.excuse()
 
     def _over(self, source: Batches) -> None:
         self.metrics.paused.set(0)
+        self.heartbeat.go_on()
         source.go_on()
 
     def _stage(self, name: str) -> AbstractContextManager[None]:
