@@ -41,6 +41,8 @@ PARTITIONS = 4
 # After the last event: how long the workers may take to catch up, and then to stop.
 DRAIN_SECONDS, STOP_SECONDS = 30.0, 15.0
 TICK = 0.5
+# The mock cluster answers a fetch that found nothing only when this has passed, even if messages come; by default 500.
+EMBEDDED = '"fetch.wait.max.ms" = 20'
 # 60,000 sessions a simulated day: a minute of demo at 400 a second is an evening, and every user comes back often.
 USERS = 2_000
 SHOWN, SEARCHED = 10, 100
@@ -99,7 +101,8 @@ def perform(plan: Plan) -> None:
             err=True,
         )
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skim-demo-")))
-        workers = {stream: Worker(stream, topics[stream], kafka, url, folder) for stream in STREAMS}
+        options = "" if plan.kafka else EMBEDDED
+        workers = {stream: Worker(stream, topics[stream], kafka, url, folder, options) for stream in STREAMS}
         page = Page(url, plan.page_port, folder)
         for kill in (page.kill, *(worker.kill for worker in workers.values())):
             stack.callback(kill)
@@ -146,13 +149,14 @@ def perform(plan: Plan) -> None:
 
 
 class Worker:
-    """A `skim run` of its own process, as a user would start it."""
+    """A `skim run` of its own process, as a user would start it. `options`: librdkafka's, as TOML."""
 
-    def __init__(self, stream: str, topic: str, kafka: str, url: str, folder: Path) -> None:
+    def __init__(self, stream: str, topic: str, kafka: str, url: str, folder: Path, options: str) -> None:
         settings = folder / f"{stream}.toml"
         settings.write_text(
             f"stream = {json.dumps(stream)}\ntopic = {json.dumps(topic)}\n"
             f"[kafka]\nbootstrap = {json.dumps(kafka)}\ngroup = {json.dumps('skim-demo-' + topic)}\n"
+            f"options = {{ {options} }}\n"
             f"[redis]\nurl = {json.dumps(url)}\n[board]\nname = {json.dumps(board_name(stream))}\n"
             "[metrics]\nport = 0\n"
         )

@@ -111,27 +111,27 @@ SCORES = (
 TOLD = (
     lines(
         "Matches of the monitor",
-        "Events that met a rule, before cooldowns and digests.",
+        "Events that a rule asked for, before cooldowns and digests: all of them are in the topic of anomalies.",
         units.EventsPerSecond,
         (summed("stream, rule", rate("skim_monitor_matches_total")), "{{stream}} {{rule}}"),
     ),
     lines(
         "Notifications",
-        "By channel and outcome: sent; retried; held back by a cooldown or for a digest; dropped, since the "
-        "queue was full or the channel refused them.",
+        "By channel and outcome: sent; retried; held back by a cooldown, or since it was enough for a night; "
+        "dropped, since too many waited or the channel won't have them.",
         units.CountsPerSecond,
         ("sum by (channel, outcome) (rate(skim_notifications_total[$__rate_interval]))", "{{channel}} {{outcome}}"),
     ),
     lines(
         "Notifications that wait",
-        "In the queue of a channel. Growing: it is slow, or down.",
+        "For a channel that is slow, or down, or for their digest.",
         units.Short,
         ("sum by (channel) (skim_notifications_waiting)", "{{channel}}"),
         width=4,
     ),
     figure(
         "Rules reloaded",
-        "In the chosen time. Refused: the file was bad, the log says why, and the rules before it go on.",
+        "In the chosen time. Refused: the file isn't right, the log says why, and the rules stay as they were.",
         units.Short,
         ("sum by (outcome) (increase(skim_monitor_reloads_total[$__range]))", "{{outcome}}"),
         height=8,

@@ -10,6 +10,7 @@ from grafana_foundation_sdk.builders.dashboard import (
     Row,
     TextBoxVariable,
 )
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as models
 
 from .panels import DATASOURCE, Panel
@@ -47,15 +48,16 @@ def dashboard(uid: str, title: str, tells: str, *rows: tuple[str, Sequence[Panel
     return made
 
 
-def _variables() -> list[DatasourceVariable | QueryVariable | TextBoxVariable]:
+def _variables() -> list[Builder[models.VariableModel]]:
     source = DatasourceVariable("datasource").label("Data source").type("prometheus")
+    page = TextBoxVariable("page").label("Page").description("Where `skim serve` listens.").default_value(PAGE)
     streams = _choice("stream", f"label_values({ALWAYS_THERE}, stream)")
     workers = _choice("instance", f'label_values({ALWAYS_THERE}{{stream=~"$stream"}}, instance)')
     return [
         source.current(models.VariableOption(selected=True, text="Prometheus", value=SOURCE_UID)),
         streams.label("Stream"),
         workers.label("Worker").description("Times, batches, Redis and memory belong to a worker, not to its stream."),
-        TextBoxVariable("page").label("Page").description("Where `skim serve` listens.").default_value(PAGE),
+        page.current(models.VariableOption(selected=True, text=PAGE, value=PAGE)),
     ]
 
 

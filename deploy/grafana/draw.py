@@ -54,7 +54,7 @@ def _figures(panel: Mapping[str, Any], answers: Sequence[Series], width: float, 
     parts = []
     for number, one in enumerate(answers):
         middle, text = 8 + each * (number + 0.5), written(one.last, defaults["unit"])
-        size = min(30.0, (height - TOP) / 2.2, 1.6 * each / max(len(text), 3))
+        size = min(30.0, (height - TOP) / 2.2, 1.35 * each / max(len(text), 3))
         colour = _colour(one.last, defaults["thresholds"]["steps"])
         parts.append(words(middle, TOP + (height - TOP) / 2, text, size, "middle", colour))
         parts.append(words(middle, height - 10, one.name, 9, "middle"))
@@ -75,7 +75,8 @@ def _ranking(panel: Mapping[str, Any], answers: Sequence[Series], width: float, 
 
 
 def _table(panel: Mapping[str, Any], answers: Sequence[Series], width: float, height: float) -> list[str]:
-    names = [*answers[0].labels, "Value"]
+    counted: str = panel["transformations"][0]["options"]["renameByName"]["Value"]
+    names = [*answers[0].labels, counted]
     each = (width - 16) / len(names)
     rows = [[one.labels.get(name, f"{one.last:g}") for name in names] for one in answers]
     return [

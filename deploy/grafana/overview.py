@@ -114,7 +114,7 @@ BAD = (
         "Rejected",
         "Messages that can't be read or be right, by reason; each goes to the dead-letter topic with its bytes.",
         units.MessagesPerSecond,
-        (summed("stream, reason", rate("skim_rejected_messages_total")), "{{stream}} {{reason}}"),
+        (summed("reason", rate("skim_rejected_messages_total")), "{{reason}}"),
         width=6,
     ),
     lines(
@@ -128,7 +128,7 @@ BAD = (
         "Unscored",
         "Good messages without a score, by reason; warming: the models are not warm yet.",
         units.MessagesPerSecond,
-        (summed("stream, reason", rate("skim_unscored_messages_total")), "{{stream}} {{reason}}"),
+        (summed("reason", rate("skim_unscored_messages_total")), "{{reason}}"),
         width=6,
     ),
     figure(

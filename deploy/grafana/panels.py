@@ -84,15 +84,15 @@ def ranking(title: str, tells: str, unit: str, query: Query, steps: Steps = PLAI
 
 def distribution(title: str, tells: str, unit: str, expression: str, width: int = 12) -> Panel:
     """A histogram's buckets over time; the expression is by `le`."""
-    panel = _filled(heatmap.Panel(), title, tells, ((expression, "{{le}}"),), width, height=9, buckets=True)
+    panel = _filled(heatmap.Panel(), title, tells, ((expression, "{{le}}"),), width, height=8, buckets=True)
     colours = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(64)
     return panel.color(colours).y_axis(heatmap.YAxisConfig().unit(unit)).cell_gap(1).hide_legend()
 
 
 def listing(title: str, tells: str, query: Query, width: int = 12, height: int = 4) -> Panel:
-    """Labels as a table, as they are now; the column Value has the query's number."""
+    """Labels as a table, as they are now, and how many workers have them."""
     panel = _filled(table.Panel(), title, tells, (query,), width, height, instant=True)
-    hidden = {"excludeByName": {"Time": True}}
+    hidden = {"excludeByName": {"Time": True}, "renameByName": {"Value": "workers"}}
     return panel.with_transformation(dashboard.DataTransformerConfig(id_val="organize", options=hidden))
 
 

@@ -1,9 +1,10 @@
 """Pictures of the dashboards for docs/grafana.md: `skim demo`, scraped by a real Prometheus, asked what Grafana asks.
 
-Needs `tests` on the path (PYTHONPATH), for the Prometheus that `make dev` unpacked.
+Needs `tests` on the path (PYTHONPATH), for the Prometheus that `make dev` unpacked and a receiver of alerts.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from brokers.prometheus import Prometheus
+from stage.receivers import Webhook
 
 from .build import texts
 from .draw import drawn
@@ -26,6 +28,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs/images"
 # Long enough that the models are warm, rates have settled and a checkpoint has been written.
 SECONDS, LEAD = 90, 25
 STEP = 1.0
+# A rule and who hears of it, so that there is something to see of them, too.
+RULES = [{"name": "one in a thousand", "false_alarm_rate": 1e-3, "channels": ["pipeline"]}]
 ADDRESS = re.compile(r"http://[^\s,]+")
 CONFIG = """
 global: {scrape_interval: 1s, scrape_timeout: 1s}
@@ -38,7 +42,16 @@ scrape_configs:
 def main() -> None:
     """Run the demo, and draw each dashboard as it was shortly before the end."""
     command = [sys.executable, "-m", "skimstream.cli.main", "demo", "--for", f"{SECONDS}s"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as demo:  # noqa: S603
+    with (
+        Webhook() as hook,
+        subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=settings(f"http://{hook.address}/"),
+        ) as demo,
+    ):
         try:
             page, workers = addresses(demo)
             targets = [urlsplit(address).netloc for address in (page, *workers)]
@@ -53,6 +66,13 @@ def main() -> None:
                     (FOLDER / f"{Path(name).stem}.svg").write_text(drawn(board, answers))
         finally:
             demo.terminate()
+
+
+def settings(hook: str) -> dict[str, str]:
+    """The environment of the demo, with settings for its workers."""
+    channels = {"pipeline": {"url": hook}}
+    told = {"SKIM_MONITOR": json.dumps(RULES), "SKIM_CHANNELS": json.dumps(channels), "SKIM_ANOMALIES__TOPIC": ""}
+    return {**os.environ, **told}
 
 
 def addresses(demo: "subprocess.Popen[str]") -> tuple[str, list[str]]:

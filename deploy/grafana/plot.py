@@ -65,7 +65,8 @@ def lines(panel: Mapping[str, Any], answers: Sequence[Series], width: float, hei
     piled = custom.get("stacking", {}).get("mode") == "normal"
     legend = _legend(answers, width)
     shown = _piled(answers) if piled else answers
-    box = _box(shown, width, height - LEGEND * len(legend), logarithmic)
+    goals = [step["value"] for step in steps if step["value"] is not None] if logarithmic else []
+    box = _box(shown, width, height - LEGEND * len(legend), goals, logarithmic)
     parts = _axes(box, defaults["unit"])
     for number, one in reversed([*enumerate(shown)]):
         colour, runs = COLOURS[number % len(COLOURS)], " ".join(_runs(one, box))
@@ -105,8 +106,11 @@ def cells(panel: Mapping[str, Any], answers: Sequence[Series], width: float, hei
     return parts
 
 
-def _box(shown: Sequence[Series], width: float, height: float, logarithmic: bool) -> Box:
-    every = (value for one in shown for value in one.values)
+def _box(
+    shown: Sequence[Series], width: float, height: float, goals: Sequence[float], logarithmic: bool = False
+) -> Box:
+    """The place of the plot; what it spans holds all values and goals."""
+    every = [*goals, *(value for one in shown for value in one.values)]
     finite = [value for value in every if math.isfinite(value) and (value > 0 or not logarithmic)]
     low = min(finite, default=0.1) / 1.5 if logarithmic else min([0.0, *finite])
     high = max([low, *finite]) * 1.08 or 1.0
@@ -147,15 +151,23 @@ def _legend(answers: Sequence[Series], width: float) -> list[list[tuple[int, str
 
 
 def _axes(box: Box, unit: str) -> list[str]:
-    marks = [box.low + (box.high - box.low) * part / 4 for part in range(5)]
-    if box.logarithmic:
-        powers = range(math.ceil(math.log10(box.low)), math.floor(math.log10(box.high)) + 1)
-        marks = [10.0**power for power in powers] or [box.low, box.high]
     parts = _time_axis(box)
-    for mark in marks:
+    for mark in _marks(box):
         parts.append(path(f"M{box.x} {box.up(mark):.1f} h{box.width:.1f}", "#e5e5e5"))
         parts.append(words(box.x - 5, box.up(mark) + 3, written(mark, unit), 9, "end"))
     return parts
+
+
+def _marks(box: Box) -> list[float]:
+    """Values beside the axis: 1, 2 or 5 times a power of ten, or multiples of it."""
+    if box.logarithmic:
+        powers = range(math.floor(math.log10(box.low)), math.ceil(math.log10(box.high)) + 1)
+        few = (1, 2, 5) if len(powers) < 4 else (1,)
+        return [mark for power in powers for by in few if box.low <= (mark := by * 10.0**power) <= box.high]
+    rough = (box.high - box.low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(by * power for by in (1, 2, 5, 10) if by * power >= rough)
+    return [step * number for number in range(math.ceil(box.low / step), math.floor(box.high / step) + 1)]
 
 
 def _time_axis(box: Box) -> list[str]:

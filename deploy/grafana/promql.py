@@ -50,6 +50,6 @@ def or_none(expression: str, label: str) -> str:
     """Where there is no such series at all (nothing of the kind was ever seen), a zero that is called "none".
 
     >>> or_none("x", "feature")
-    'x or label_replace(vector(0), "feature", "none", "", "")'
+    'x or on () label_replace(vector(0), "feature", "none", "", "")'
     """
-    return f'{expression} or label_replace(vector(0), "{label}", "none", "", "")'
+    return f'{expression} or on () label_replace(vector(0), "{label}", "none", "", "")'

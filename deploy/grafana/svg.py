@@ -23,6 +23,6 @@ def bar(x: float, y: float, width: float, height: float, fill: str, opacity: flo
 
 
 def path(commands: str, stroke: str, fill: str = "none", dashed: bool = False) -> str:
-    """Lines along SVG's path commands; a filled one is half transparent."""
+    """Lines along SVG's path commands, or an area."""
     dashes = ' stroke-dasharray="6 4"' if dashed else ""
-    return f'<path d="{commands}" stroke="{stroke}" fill="{fill}" fill-opacity="0.55"{dashes}/>'
+    return f'<path d="{commands}" stroke="{stroke}" fill="{fill}"{dashes}/>'

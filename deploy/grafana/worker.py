@@ -20,11 +20,11 @@ BATCHES = (
         units.Seconds,
         (quantile(0.99, "skim_stage_duration_seconds", "stage", WORKER), "{{stage}}"),
     ),
-    stacked(
+    lines(
         "Busy",
         "Share of each worker's time that the stages take. Near 100 %: it can't keep up; more partitions and workers.",
         units.PercentUnit,
-        (summed("instance, stage", rate("skim_stage_duration_seconds_sum", WORKER)), "{{instance}} {{stage}}"),
+        (summed("instance", rate("skim_stage_duration_seconds_sum", WORKER)), "{{instance}}"),
     ),
     distribution(
         "Messages a batch",
@@ -56,10 +56,12 @@ REDIS = (
         (quantile(0.99, "skim_redis_operation_duration_seconds", "operation", WORKER), "{{operation}}"),
     ),
     lines(
-        "Redis: errors",
-        "Calls that failed and are made again, by kind; the kind unavailable is dead letters, the registry or Kafka.",
+        "Redis and Kafka: errors",
+        "Calls to Redis that failed and are made again, by kind (unavailable: dead letters, registry or Kafka), and "
+        "complaints of the Kafka client: down is no broker that answers, other mostly a connection made anew.",
         units.CountsPerSecond,
-        (summed("kind", rate("skim_redis_errors_total", WORKER)), "{{kind}}"),
+        (summed("kind", rate("skim_redis_errors_total", WORKER)), "Redis: {{kind}}"),
+        (summed("kind", rate("skim_kafka_errors_total", WORKER)), "Kafka: {{kind}}"),
     ),
 )
 
@@ -178,7 +180,7 @@ SCHEMAS = (
 PROCESS = (
     lines(
         "CPU",
-        "Cores that each worker uses. librdkafka fetches in threads of its own, so it may be more than one.",
+        "Cores that each worker, and `skim serve`, uses. librdkafka has threads of its own: it may be more than one.",
         units.Number,
         (rate("process_cpu_seconds_total", WORKER), "{{instance}}"),
     ),
@@ -198,7 +200,7 @@ PROCESS = (
     ),
     figure(
         "Restarts",
-        "Starts of the process in the chosen time, the first not counted.",
+        "Starts of workers and of `skim serve` in the chosen time, the first not counted.",
         units.Short,
         (f"sum(changes(process_start_time_seconds{WORKER}[$__range]))", "restarts"),
         steps=(("green", None), ("orange", 1), ("red", 3)),
@@ -214,7 +216,7 @@ def worker() -> Dashboard:
         "Worker internals",
         "What does a worker do? Stages, batches, Redis, state, partitions, schemas, and its process.",
         ("Batches", BATCHES),
-        ("Redis", REDIS),
+        ("Redis and Kafka", REDIS),
         ("State", STATE),
         ("Partitions", PARTITIONS),
         ("Schemas", SCHEMAS),

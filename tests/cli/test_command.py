@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -112,7 +113,9 @@ def test_top_shows_the_board(store: redis.Redis, store_url: str) -> None:
 
 
 def test_the_demo_finds_injected_anomalies_and_accounts_for_every_message() -> None:
-    figures = last_line(skim("demo", "--for", "8s").stdout)
+    done = skim("demo", "--for", "8s")
+    assert len(re.findall(r"http://127\.0\.0\.1:\d+/metrics", done.stderr)) == 2
+    figures = last_line(done.stdout)
     assert figures["events"] > 1_000
     assert figures["found"] > 0
     for one in figures["streams"].values():
