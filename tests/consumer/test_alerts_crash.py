@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from typing import Any
 
 import pytest
 import redis
@@ -42,7 +43,8 @@ def run(worker: Recorder, topic: Topic) -> list[str]:
 
 
 def left(store: redis.Redis, name: str) -> list[str]:
-    return [json.loads(fields[b"alert"])["id"] for _, fields in store.xrange(key(name, "alerts"))]
+    entries: Any = store.xrange(key(name, "alerts"))
+    return [json.loads(fields[b"alert"])["id"] for _, fields in entries]
 
 
 @pytest.mark.parametrize("point", ["prepared", "learned", "buried", "committed", "saved"])
