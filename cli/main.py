@@ -16,6 +16,7 @@ from .evaluate import evaluate
 from .explain import explain
 from .init import init
 from .models import models
+from .notify import notify
 from .replay import replay
 from .run import run
 from .serve import serve
@@ -34,7 +35,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (demo, init, run, replay, simulate, train, evaluate, top, explain, serve, warmup, doctor, config):
+for verb in (
+    demo,
+    init,
+    run,
+    replay,
+    simulate,
+    train,
+    evaluate,
+    top,
+    explain,
+    serve,
+    notify,
+    warmup,
+    doctor,
+    config,
+):
     app.command()(verb)
 app.add_typer(dlq, name="dlq")
 app.add_typer(models, name="models")

@@ -72,7 +72,7 @@ class Notifier:
         while not self.ending.is_set():
             try:
                 self._meet()
-                held = self.outbox.lease(self.who)
+                held = bool(self.book().channels) and self.outbox.lease(self.who)
                 if held:
                     self.ours.set()
                     self.also()
