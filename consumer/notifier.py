@@ -81,6 +81,8 @@ class Notifier:
             except redis.RedisError as error:
                 self.ours.clear()
                 log.warning("no notifications now", extra={"reason": str(error)})
+            except Exception:  # a fault of ours, that everybody can see; the channels go on
+                log.exception("no summaries now")
             self.ending.wait(LEASE_SECONDS / 5)
 
     def _meet(self) -> None:
