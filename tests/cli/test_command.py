@@ -177,6 +177,7 @@ def test_ctrl_c_ends_the_demo_with_its_summary_and_leaves_nothing_behind() -> No
     assert gone(children)
 
 
+@pytest.mark.nightly
 def test_ctrl_c_twice_ends_it_at_once_and_leaves_nothing_behind() -> None:
     process = demo_under_way()
     children = children_of(process.pid)

@@ -47,7 +47,7 @@ def play(kafka: Kafka, server: RedisServer, tmp_path: Path) -> Iterator[Callable
 
 
 @pytest.mark.parametrize(
-    ("kills", "events"), [(12, 5_000), pytest.param(200, 200_000, marks=pytest.mark.chaos)], ids=["12", "200"]
+    ("kills", "events"), [(12, 4_000), pytest.param(200, 200_000, marks=pytest.mark.chaos)], ids=["12", "200"]
 )
 def test_kill_9_at_random_moments_changes_nothing(
     kills: int, events: int, play: Callable[..., Play], figures: dict[str, Any]
@@ -95,7 +95,7 @@ def test_kill_9_at_each_point_of_the_commit_order_changes_nothing(
     figures.setdefault("kills_by_point", {})[point] = deaths
 
 
-@pytest.mark.parametrize("events", [8_000, pytest.param(100_000, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("events", [5_000, pytest.param(100_000, marks=pytest.mark.chaos)])
 def test_workers_come_and_go_and_a_frozen_one_comes_back_as_a_zombie(events: int, play: Callable[..., Play]) -> None:
     stage = play(sessions(events, users=1_000))
     fleet, share = stage.fleet, events // 16
@@ -161,7 +161,7 @@ def test_a_redis_killed_with_only_snapshots_goes_back_and_is_made_good(
     assert "stale" in stage.fleet.logs()
 
 
-@pytest.mark.parametrize("events", [5_000, pytest.param(100_000, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("events", [3_000, pytest.param(100_000, marks=pytest.mark.chaos)])
 def test_poison_goes_to_the_dead_letters_and_leaves_no_trace_in_the_state(
     events: int, play: Callable[..., Play], kafka: Kafka
 ) -> None:

@@ -123,7 +123,7 @@ class Life(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("examples", "steps"), [(12, 40), pytest.param(50, 40, marks=pytest.mark.nightly)], ids=["480", "2000"]
+    ("examples", "steps"), [(8, 40), pytest.param(50, 40, marks=pytest.mark.nightly)], ids=["320", "2000"]
 )
 def test_invariants_hold_for_many_steps(examples: int, steps: int, store: redis.Redis) -> None:
     machine: Any = type("Machine", (Life,), {"store": store})
