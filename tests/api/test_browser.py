@@ -54,6 +54,7 @@ def test_list_object_and_back(browser: "Browser", client: httpx.Client) -> None:
         page.wait_for_selector(ROWS)
         names = page.locator(f"{ROWS} a.object").all_inner_texts()
         assert names == [one["i:objectId"] for one in expected]
+        assert "Thresholds now (combined value): notable above" in page.locator("#thresholds").inner_text()
         page.keyboard.press("j")
         page.keyboard.press("j")
         page.keyboard.press("Enter")
@@ -163,7 +164,23 @@ def test_what_is_wrong_is_said(browser: "Browser", store: redis.Redis) -> None:
             page.wait_for_selector("text=/No answer since .* UTC/")
 
 
+BARS = """{
+  "t/0": {severities: {notable: 2.4, high: 3.91}, rules: {odd: {bar: "min_score", asked: 0.99, level: 0.99}}},
+  "t/1": {severities: {notable: 2.6, high: 3.91}, rules: {
+    odd: {bar: "min_score", asked: 0.99, level: 0.99},
+    few: {bar: "alerts_per_night", asked: 10, level: 4.2},
+    rare: {bar: "false_alarm_rate", asked: 1e-4, level: 5},
+  }},
+}"""
+
 WORDS = [
+    ("thresholds", "[of.thresholds({}), of.thresholds(undefined)]", ["", ""]),
+    (
+        "thresholds",
+        f"of.thresholds({BARS})",
+        "Thresholds now (combined value): notable above 2.4 to 2.6, high above 3.91 · People are told: "
+        "odd (score from 0.99), few (10 a night) above 4.2, rare (1 in 10,000) above 5",
+    ),
     ("format", "of.score(0.999999)", "0.99999"),
     ("format", "of.score(0.29)", "0.29000"),
     ("format", "[0.99983, 0.999999, 1].map(of.oneIn)", ["1 in 5,900", "beyond 1 in 100,000", "beyond 1 in 100,000"]),
