@@ -10,6 +10,7 @@ Keys, for the stream `ztf`; all but the first are the notifier's:
 
 import json
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import redis
@@ -97,7 +98,7 @@ class Outbox:
 
     def admits(self, rule: Rule, record: Record) -> bool:
         """Whether the rule's cooldown and its number a night let people hear of an alert; the same one again: yes."""
-        most = int(rule.alerts_per_night or 0)
+        most = ceil(rule.alerts_per_night or 0)
         if not rule.cooldown and not most:
             return True
         keys = [

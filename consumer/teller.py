@@ -145,13 +145,14 @@ class Teller:
 
     def _deliver(self, message: Message, alerts: int = 1) -> None:
         """Send it, again and again if need be; then it is done with. Raises `Leaving`, `ChannelError`."""
-        if self.channel is None:
-            self.channel = self.office.make(self.name, self.settings)
         wait = FIRST_WAIT
         for tried in range(1, TRIES + 1):
+            if self.channel is None:
+                self.channel = self.office.make(self.name, self.settings)
             try:
                 self.channel.send(message)
             except NotSent as failed:
+                self.channel = None  # its secret may be another by now
                 extra = {"channel": self.name, "id": message.id, "reason": str(failed)}
                 if not failed.again or tried == TRIES:
                     log.error("notification dropped", extra=extra)

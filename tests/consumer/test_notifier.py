@@ -115,6 +115,7 @@ def test_what_passes_is_tried_again_and_what_stays_is_dropped(store: redis.Redis
         wire.failures += [NotSent("status 404", again=False)]
         leave(store, 2)
         until(lambda: wire.ids == ["t/0/0", "t/0/2"])
+        assert stage.made == 4  # after each failure anew: its secret may have been changed
         wire.failures += [NotSent("away", again=True) for _ in range(teller.TRIES)]
         stage.metrics.notifications.labels("a", "retried").inc(0)
         leave(store, 2)

@@ -55,6 +55,7 @@ def test_no_more_than_so_many_a_night(store: redis.Redis) -> None:
     outbox, rule = Outbox(store, "s"), Rule(name="r", alerts_per_night=2)
     assert [outbox.admits(rule, alert(n)) for n in (0, 1, 1, 2, 0)] == [True, True, True, False, True]
     assert outbox.admits(rule, alert(4, night="2026-11-22"))
+    assert [outbox.admits(Rule(name="half", alerts_per_night=0.5), alert(n)) for n in (0, 1)] == [True, False]
     held = Rule(name="r", alerts_per_night=2, cooldown=9)
     assert not outbox.admits(held, alert(5, night="2026-11-21"))
     assert not store.exists(key("s", "held", "r", "o2"))  # what isn't told begins no cooldown
