@@ -73,10 +73,14 @@ class Summaries:
             if events != str(scored):
                 self.client.hset(key(self.stream, "summed"), night, f"{scored}:{now}")
             elif now - float(since) >= settings.quiet:
-                record = summary_of(self.client, self.stream, night, settings.objects)
-                keys = [key(self.stream, name) for name in ("summed", "alerts")]
-                self._publish(keys=keys, args=[night, json.dumps(record, separators=(",", ":"))])
-                log.info("night summed up", extra={"stream": self.stream, "night": night})
+                self.publish(night, settings.objects)
+
+    def publish(self, night: str, objects: int) -> None:
+        """Put a night's summary into the outbox, unless another worker was faster."""
+        record = summary_of(self.client, self.stream, night, objects)
+        keys = [key(self.stream, name) for name in ("summed", "alerts")]
+        if self._publish(keys=keys, args=[night, json.dumps(record, separators=(",", ":"))]):
+            log.info("night summed up", extra={"stream": self.stream, "night": night})
 
     def _over(self, night: str) -> bool:
         return self.clock() >= _midnight(night) + OVER_SECONDS

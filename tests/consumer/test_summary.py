@@ -81,6 +81,8 @@ def test_a_night_is_summed_up_once_when_it_is_over_and_quiet(store: redis.Redis)
     assert evening.look(NOON_AFTER + 211) == told
     scored(store, NIGHT, {"b": 0.95}, [0.5])  # late ones change nothing any more
     assert evening.look(NOON_AFTER + 900) == told
+    evening.summaries.publish("2026-11-21", 10)  # who looked at the same time
+    assert evening.look(NOON_AFTER + 950) == told
     other = Evening(store)
     assert other.look(NOON_AFTER + 1_900) == told  # another worker takes over
 
