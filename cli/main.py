@@ -15,6 +15,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
 from .init import init
+from .lag import lag
 from .models import models
 from .replay import replay
 from .run import run
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (demo, init, run, replay, simulate, train, evaluate, top, explain, serve, warmup, doctor, config):
+for verb in (demo, init, run, replay, simulate, train, evaluate, top, lag, explain, serve, warmup, doctor, config):
     app.command()(verb)
 app.add_typer(dlq, name="dlq")
 app.add_typer(models, name="models")
