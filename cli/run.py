@@ -35,7 +35,14 @@ def run(
         Path | None, typer.Option(help="Folder of a model bundle; the demo model if none (there is none of lsst).")
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Messages a batch at most; no effect on scores.")] = None,
-    start: Annotated[str | None, typer.Option(help="earliest or latest, for partitions never read before.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            "--start",
+            help="earliest, latest, a time (2026-11-20T03:00Z) or a file of offsets; for partitions never read before.",
+        ),
+    ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics; 0 takes a free one.")] = None,
 ) -> None:
     """Score a Kafka topic and keep the most anomalous objects of each night in Redis.
@@ -47,6 +54,7 @@ def run(
     from ..consumer.config import load_settings
     from ..consumer.run import run as run_worker
     from ..consumer.worker import Worker
+    from .begun import goes_on
     from .deadline import Deadline
     from .models import load_model
     from .signals import stop_flag
@@ -64,6 +72,8 @@ def run(
             "metrics": {"port": metrics_port},
         },
     )
+    if start is not None and (warning := goes_on(settings)):
+        typer.echo(f"skim: {warning}", err=True)
     stopping = stop_flag()
     typer.echo("skim: loading (the very first start compiles the kernels: up to half a minute) …", err=True)
     loaded = load_model(settings.stream, settings.model, own=settings.definition is not None)

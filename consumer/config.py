@@ -22,6 +22,7 @@ from ..schemas.errors import SkimError
 from .channel import ChannelSettings
 from .opening import LostOffsets
 from .own import definitions_of, without_streams
+from .place import place_of
 from .rule import Rule
 from .streams.definition import Definition
 from .summary_settings import SummarySettings
@@ -48,10 +49,17 @@ class KafkaSettings(_Section):
     group: str = "skimstream"
     protocol: Literal["classic", "consumer"] = "classic"  # "consumer" is KIP-848, for brokers from 4.0 on
     member: str = ""  # a name of its own for each worker: static membership, no rebalance when it restarts
-    start: Literal["earliest", "latest"] = "earliest"  # for partitions that the board has no offset of
+    # For partitions that the board has no offset of: earliest, latest, a time (2026-11-20T03:00Z), a file of offsets.
+    start: str = "earliest"
     # When the topic no longer has the records to go on from (retention): end with an error, or skip them and say so.
     lost_offsets: LostOffsets = "stop"
     options: dict[str, str | int | bool] = {}  # any librdkafka key, verbatim
+
+    @field_validator("start")
+    @classmethod
+    def _is_a_place(cls, start: str) -> str:
+        place_of(start)
+        return start
 
 
 class RedisSettings(_Section):

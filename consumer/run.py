@@ -33,6 +33,7 @@ from .letter import SUFFIX
 from .metrics import Metrics, serve
 from .outgoing import Outgoing
 from .partition import Partition
+from .place import Place, place_of
 from .probe import prober
 from .provide import provide
 from .rekey import Rekey, RekeyedDecoder, beside, key_only
@@ -146,7 +147,7 @@ def rekey_of(settings: Settings, stream: Stream) -> Rekey:
         stream.key_field,
         {**group, "group.id": f"{group['group.id']}.rekey"},
         options,
-        settings.kafka.start,
+        place_of(settings.kafka.start),
         settings.kafka.lost_offsets,
         settings.kafka.member,
     )
@@ -215,7 +216,8 @@ def run(
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     server.set_app(health.beside(make_wsgi_app(metrics.registry)))
     try:
-        group, start = {**options, **group_options(settings)}, settings.kafka.start
+        group: dict[str, Any] = {**options, **group_options(settings)}
+        start: Place = place_of(settings.kafka.start)
         keyed = decoder.framing in ("auto", "key")
         with ExitStack() as stack:
             if settings.rekey:
