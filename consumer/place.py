@@ -47,6 +47,8 @@ class Offsets:
 
 
 Place = End | Moment | Offsets
+#: "now": what the topic has when the worker starts.
+Until = Literal["now"] | Moment | Offsets
 
 
 def place_of(text: str) -> Place:
@@ -59,6 +61,19 @@ def place_of(text: str) -> Place:
         return "earliest"
     if text == "latest":
         return "latest"
+    return moment_of(text) or offsets_of(text)
+
+
+def until_of(text: str) -> Until:
+    """What `--until` means. Raises ValueError.
+
+    >>> until_of("now"), until_of("2026-11-20T03:00Z")
+    ('now', Moment(milliseconds=1795143600000))
+    """
+    if text == "now":
+        return "now"
+    if text in ("earliest", "latest"):
+        raise ValueError(f"{text!r} is no end: now, {WANTED.removeprefix('earliest, latest, ')}")
     return moment_of(text) or offsets_of(text)
 
 

@@ -81,6 +81,7 @@ class Source:
         self.astray: set[int] = set()  # those whose position the topic no longer has
         self.reading: set[int] = set()  # those that the consumer fetches
         self.ends: dict[int, int] = {}  # up to where there was nothing left: a transaction's last marker is no message
+        self.through = False  # whether it has an end, and has come to it
         self.consumer = Consumer(consumer_options(options))
 
     def __enter__(self) -> "Source":

@@ -176,7 +176,12 @@ def test_it_begins_at_a_file_of_offsets_on_a_broker(mock_cluster: MockCluster, t
     with source_of(place_of(str(file)), mock_cluster.bootstrap) as source:
         until(lambda: bool(source.batches(10, 0.1) or source.waiting))
         source.open(0, source.beginning(0, *source.range(0)))
-        until(lambda: bool(found.extend(source.batches(10, 0.1)) or found))
+
+        def came() -> bool:
+            found.extend(source.batches(10, 0.1))
+            return bool(found)
+
+        until(came)
     assert found[0].values[0] == b"6"
 
 
