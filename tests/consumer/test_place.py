@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from skimstream.consumer.source import Source, SourceError
 from stage.listed import Listed, Topic, recorder, sessions
 
 
-def source_of(start: Place, bootstrap: str = "127.0.0.1:1") -> Source:
+def source_of(start: Place, bootstrap: str = "127.0.0.1:1", topic: str = "t") -> Source:
     options = {"bootstrap.servers": bootstrap, "group.id": "g", "log_level": 0}
-    return Source("t", options, start, lambda number, lost: None)
+    return Source(topic, options, start, lambda number, lost: None)
 
 
 @pytest.mark.parametrize(
@@ -187,20 +188,17 @@ def test_it_begins_at_a_file_of_offsets_on_a_broker(mock_cluster: MockCluster, t
 
 @pytest.mark.nightly
 def test_kafka_knows_the_offset_of_a_time(kafka: Kafka) -> None:
-    kafka.create_topic("t", 1)
+    topic, began = f"timed-{time.monotonic_ns()}", datetime.now(UTC) - timedelta(hours=1)
+    kafka.create_topic(topic, 1)
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
     for minute in (0, 5, 3, 7):  # not in order: the first that late counts
-        producer.produce("t", b"%d" % minute, partition=0, timestamp=1_795_143_600_000 + 60_000 * minute)
+        at = began + timedelta(minutes=minute)
+        producer.produce(topic, b"%d" % minute, partition=0, timestamp=round(at.timestamp() * 1000))
     assert producer.flush(20) == 0
     begins = []
-    for text in (
-        "2026-11-20T03:00Z",
-        "2026-11-20T03:01Z",
-        "2026-11-20T03:04Z",
-        "2026-11-20T03:06Z",
-        "2026-11-20T04:00Z",
-    ):
-        with source_of(place_of(text), kafka.bootstrap) as source:
+    for minute in (-1, 1, 4, 6, 30):
+        place = place_of((began + timedelta(minutes=minute)).isoformat())
+        with source_of(place, kafka.bootstrap, topic) as source:
             begins.append(source.beginning(0, *source.range(0)))
     assert begins == [0, 1, 1, 3, 4]
 
