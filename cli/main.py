@@ -15,6 +15,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
 from .init import init
+from .lag import lag
 from .models import models
 from .notify import notify
 from .replay import replay
@@ -44,6 +45,7 @@ for verb in (
     train,
     evaluate,
     top,
+    lag,
     explain,
     serve,
     notify,

@@ -1,6 +1,7 @@
 """`skim run`: the worker."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,7 +36,17 @@ def run(
         Path | None, typer.Option(help="Folder of a model bundle; the demo model if none (there is none of lsst).")
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Messages a batch at most; no effect on scores.")] = None,
-    start: Annotated[str | None, typer.Option(help="earliest or latest, for partitions never read before.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            "--start",
+            help="earliest, latest, a time (2026-11-20T03:00Z) or a file of offsets; for partitions never read before.",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="End there, saved: now (what the topic has), a time, or a file of offsets.")
+    ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics; 0 takes a free one.")] = None,
 ) -> None:
     """Score a Kafka topic and keep the most anomalous objects of each night in Redis.
@@ -47,6 +58,8 @@ def run(
     from ..consumer.config import load_settings
     from ..consumer.run import run as run_worker
     from ..consumer.worker import Worker
+    from .backfill import Backfill
+    from .begun import goes_on
     from .deadline import Deadline
     from .models import load_model
     from .signals import stop_flag
@@ -58,12 +71,14 @@ def run(
             "topic": topic,
             "framing": framing,
             "model": model,
-            "kafka": {"bootstrap": kafka, "group": group, "start": start},
+            "kafka": {"bootstrap": kafka, "group": group, "start": start, "until": until},
             "redis": {"url": redis},
             "batch": {"size": batch},
             "metrics": {"port": metrics_port},
         },
     )
+    if start is not None and (warning := goes_on(settings)):
+        typer.echo(f"skim: {warning}", err=True)
     stopping = stop_flag()
     typer.echo("skim: loading (the very first start compiles the kernels: up to half a minute) …", err=True)
     loaded = load_model(settings.stream, settings.model, own=settings.definition is not None)
@@ -77,8 +92,11 @@ def run(
     def undone() -> str:
         return not_saved([name for worker in workers for name in worker.unfinished])
 
-    with Deadline(settings.shutdown.seconds, undone):
+    told = start is not None or bool(settings.kafka.until) or sys.stderr.isatty()
+    with Deadline(settings.shutdown.seconds, undone), Backfill(workers, bool(settings.kafka.until), told):
         report = run_worker(settings, loaded, stopping.is_set, ready, began=workers.append)
+    if settings.kafka.until and not (report.unsaved or stopping.is_set()):
+        typer.echo(f"skim: read until {settings.kafka.until}, and saved", err=True)
     typer.echo(json.dumps(asdict(report.tally)))
     if report.unsaved:
         raise LeftUndone(report.unsaved)

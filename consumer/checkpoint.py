@@ -97,6 +97,10 @@ class Checkpoints:
             raise CheckpointError(key(self.stream, "checkpoints"), f"{partition} is ahead of its offset {offset}")
         return Begun(Fence(int(offset), checkpoint), inflight, quarantine)
 
+    def knows(self, partition: str) -> bool:
+        """Whether the partition was ever begun: then it goes on from there, whatever start is asked for."""
+        return bool(self.client.hexists(key(self.stream, "offsets"), partition))
+
     def fences(self, partitions: Sequence[str]) -> list[str]:
         """How partitions stand now, as `Fence.__str__` says it; one that Redis doesn't know: "None None"."""
         offsets: Any = self.client.hmget(key(self.stream, "offsets"), partitions)

@@ -22,6 +22,7 @@ from ..schemas.errors import SkimError
 from .channel import ChannelSettings
 from .opening import LostOffsets
 from .own import definitions_of, without_streams
+from .place import place_of, until_of
 from .rule import Rule
 from .streams.definition import Definition
 from .summary_settings import SummarySettings
@@ -48,10 +49,25 @@ class KafkaSettings(_Section):
     group: str = "skimstream"
     protocol: Literal["classic", "consumer"] = "classic"  # "consumer" is KIP-848, for brokers from 4.0 on
     member: str = ""  # a name of its own for each worker: static membership, no rebalance when it restarts
-    start: Literal["earliest", "latest"] = "earliest"  # for partitions that the board has no offset of
+    # For partitions that the board has no offset of: earliest, latest, a time (2026-11-20T03:00Z), a file of offsets.
+    start: str = "earliest"
+    until: str = ""  # where a worker ends: now, a time, a file of offsets; it goes on for ever without
     # When the topic no longer has the records to go on from (retention): end with an error, or skip them and say so.
     lost_offsets: LostOffsets = "stop"
     options: dict[str, str | int | bool] = {}  # any librdkafka key, verbatim
+
+    @field_validator("start")
+    @classmethod
+    def _is_a_place(cls, start: str) -> str:
+        place_of(start)
+        return start
+
+    @field_validator("until")
+    @classmethod
+    def _is_an_end(cls, until: str) -> str:
+        if until:
+            until_of(until)
+        return until
 
 
 class RedisSettings(_Section):
@@ -245,6 +261,14 @@ class Settings(BaseSettings):
     def _a_batch_fits(self) -> Self:
         if self.state.capacity < self.batch.size:
             raise ValueError("state.capacity must be batch.size or more: a batch's objects are in memory together")
+        return self
+
+    @model_validator(mode="after")
+    def _an_end_is_found(self) -> Self:
+        if self.kafka.until and self.rekey:
+            raise ValueError(
+                "kafka.until (--until) is not for rekey: in the copy, offsets and order of time are others"
+            )
         return self
 
     @model_validator(mode="after")

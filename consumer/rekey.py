@@ -27,7 +27,8 @@ from .batch import Batch, partition_name
 from .internal import rekeyed
 from .opening import LostOffsets
 from .patience import Interrupted, Unavailable
-from .source import PASSING, Source, SourceError, Start
+from .place import Place
+from .source import PASSING, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Rekey:
         key_field: str,
         consumer: Mapping[str, Any],
         producer: Mapping[str, Any],
-        start: Start = "earliest",
+        start: Place = "earliest",
         lost_offsets: LostOffsets = "stop",
         member: str = "",
         size: int = SIZE,
@@ -251,7 +252,7 @@ class Rekey:
             low, high = source.range(partition)
             at = stored[partition]
             if at is None:
-                start[partition] = low if self.start == "earliest" else high
+                start[partition] = source.beginning(partition, low, high)
             elif not low <= at <= high:
                 start[partition] = self._jump(partition, at, low, high)
             else:

@@ -33,12 +33,14 @@ from .letter import SUFFIX
 from .metrics import Metrics, serve
 from .outgoing import Outgoing
 from .partition import Partition
+from .place import Place, place_of, until_of
 from .probe import prober
 from .provide import provide
 from .rekey import Rekey, RekeyedDecoder, beside, key_only
 from .source import Source
 from .streams.base import Stream
 from .tally import Tally
+from .until import Bounded
 from .watch_settings import notifier_of, watch_of
 from .watchdog import Watchdog
 from .worker import Worker
@@ -146,7 +148,7 @@ def rekey_of(settings: Settings, stream: Stream) -> Rekey:
         stream.key_field,
         {**group, "group.id": f"{group['group.id']}.rekey"},
         options,
-        settings.kafka.start,
+        place_of(settings.kafka.start),
         settings.kafka.lost_offsets,
         settings.kafka.member,
     )
@@ -215,14 +217,20 @@ def run(
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     server.set_app(health.beside(make_wsgi_app(metrics.registry)))
     try:
-        group, start = {**options, **group_options(settings)}, settings.kafka.start
+        group: dict[str, Any] = {**options, **group_options(settings)}
+        start: Place = place_of(settings.kafka.start)
         keyed = decoder.framing in ("auto", "key")
         with ExitStack() as stack:
             if settings.rekey:
                 stopping = stack.enter_context(beside(rekey_of(settings, stream), stopping))
                 # What the stage has copied is to be read, whenever it began; aborted copies are not.
                 topic, start, group["isolation.level"] = rekeyed(topic), "earliest", "read_committed"
-            source = stack.enter_context(Source(topic, group, start, worker.dropped, keyed))
+            if settings.kafka.until:
+                end = until_of(settings.kafka.until)
+                source: Source = Bounded(topic, group, start, worker.dropped, keyed, end)
+            else:
+                source = Source(topic, group, start, worker.dropped, keyed)
+            stack.enter_context(source)
             health.source = source
             ready(server.server_port, source.problem())
             provide(options, topic + SUFFIX)
@@ -231,7 +239,8 @@ def run(
             stack.enter_context(notifier)
             stack.enter_context(worker.heartbeat)
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
-            worker.run(source, health.watching(stopping), settings.batch.size, settings.batch.seconds)
+            over = health.watching(lambda: source.through or stopping())
+            worker.run(source, over, settings.batch.size, settings.batch.seconds)
     except redis.RedisError as error:
         raise RedisUnavailable(str(error)) from error
     finally:

@@ -10,15 +10,15 @@ Reading begins with `incremental_assign` and ends with `incremental_unassign`, n
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ..schemas.errors import SkimError
-from .batch import Batch, headers_of
+from .batch import Batch, headers_of, partition_name
 from .patience import Unavailable
+from .place import Moment, Place, PlaceError
 
-Start = Literal["earliest", "latest"]
 WATERMARK_SECONDS = 10.0
 # While paused, Kafka is polled this often.
 IDLE_SECONDS = 0.1
@@ -68,7 +68,7 @@ class Source:
         self,
         topic: str,
         options: Mapping[str, Any],
-        start: Start,
+        start: Place,
         dropped: Callable[[int, bool], None],
         keyed: bool = False,
     ) -> None:
@@ -81,6 +81,7 @@ class Source:
         self.astray: set[int] = set()  # those whose position the topic no longer has
         self.reading: set[int] = set()  # those that the consumer fetches
         self.ends: dict[int, int] = {}  # up to where there was nothing left: a transaction's last marker is no message
+        self.through = False  # whether it has an end, and has come to it
         self.consumer = Consumer(consumer_options(options))
 
     def __enter__(self) -> "Source":
@@ -136,10 +137,34 @@ class Source:
                 TopicPartition(self.topic, partition), timeout=WATERMARK_SECONDS
             )
         except KafkaException as error:
-            if error.args[0].code() in PASSING:
-                raise Unavailable(f"topic {self.topic}: {error.args[0].str()}") from error
-            raise SourceError(self.topic, error.args[0]) from error
+            raise self._failure(error.args[0]) from error
         return marks[0], marks[1]
+
+    def beginning(self, partition: int, low: int, high: int) -> int:
+        """Where `start` is in a partition that has low to high. Raises `PlaceError`, and as `range`."""
+        if self.start == "earliest" or self.start == "latest":
+            return low if self.start == "earliest" else high
+        if isinstance(self.start, Moment):
+            found = self.at(partition, self.start)
+            return high if found is None else found
+        name = partition_name(self.topic, partition)
+        offset = self.start.of(name)
+        if offset is None:
+            return low  # made since the file was written, or begun by nobody then: nothing of it was read
+        if not low <= offset <= high:
+            raise PlaceError(name, f"{self.start.file} says {offset}, and the topic has {low} to {high}")
+        return offset
+
+    def at(self, partition: int, moment: Moment) -> int | None:
+        """The first offset whose message is that late, None if there is none. Raises as `range`."""
+        asked = [TopicPartition(self.topic, partition, moment.milliseconds)]
+        try:
+            (found,) = self.consumer.offsets_for_times(asked, timeout=WATERMARK_SECONDS)
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from error
+        if found.error is not None:
+            raise self._failure(found.error)
+        return found.offset if found.offset >= 0 else None
 
     def partition_count(self) -> int:
         """How many partitions the topic has. Raises `Unavailable` while no broker answers."""
@@ -196,6 +221,13 @@ class Source:
             [message.key() for message in messages] if self.keyed else None,
             [headers_of(message) for message in messages] if self.keyed else None,
             messages,
+        )
+
+    def _failure(self, error: KafkaError) -> SkimError:
+        return (
+            Unavailable(f"topic {self.topic}: {error.str()}")
+            if error.code() in PASSING
+            else SourceError(self.topic, error)
         )
 
     def _stop_reading(self, partitions: Iterable[int]) -> None:

@@ -8,7 +8,6 @@ from ..schemas.columns import Columns
 from ..schemas.errors import DecodeError
 from .batch import Batch
 from .outgoing import Parcel
-from .source import Start
 from .streams.base import Ints
 
 
@@ -27,12 +26,12 @@ class Batches(Protocol):
     """What a worker needs of a source."""
 
     topic: str
-    start: Start
     waiting: set[int]  # partitions that came, and are to be opened
     astray: set[int]  # open ones whose position the topic no longer has
 
     def batches(self, size: int, seconds: float) -> list[Batch]: ...
     def range(self, partition: int) -> tuple[int, int]: ...
+    def beginning(self, partition: int, low: int, high: int) -> int: ...
     def partition_count(self) -> int: ...
     def open(self, partition: int, offset: int) -> None: ...
     def close(self, partition: int) -> None: ...

@@ -160,7 +160,9 @@ class Worker:
             with self._redis("begin"):
                 self.chosen.ask()
                 model, shadow = self.chosen.model, self.chosen.shadow
-                begun = self.checkpoints.begin(name, low if source.start == "earliest" else high, model.id)
+                known = self.checkpoints.knows(name)
+                start = low if known else source.beginning(number, low, high)
+                begun = self.checkpoints.begin(name, start, model.id)
                 partition = Partition(name, self.stream, model, begun, shadow)
                 self.memory.restore(partition)
                 partition.heed(self.watch.rulebook.book.rules, self.sharing(source))

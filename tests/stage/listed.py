@@ -18,7 +18,7 @@ from skimstream.consumer.letter import Letter
 from skimstream.consumer.metrics import Metrics
 from skimstream.consumer.outgoing import Parcel
 from skimstream.consumer.partition import Featured, Partition
-from skimstream.consumer.source import Start
+from skimstream.consumer.place import End
 from skimstream.consumer.streams.base import Stream
 from skimstream.consumer.streams.behaviour import Behaviour
 from skimstream.consumer.work import Work
@@ -52,7 +52,7 @@ class Listed:
 
     topic: str = "t"
 
-    def __init__(self, topic: Topic, sizes: Iterable[int], start: Start = "earliest") -> None:
+    def __init__(self, topic: Topic, sizes: Iterable[int], start: End = "earliest") -> None:
         self.held, self.start = topic, start
         self.sizes = iter(sizes)
         self.waiting, self.astray = set(topic.partitions), set[int]()
@@ -81,6 +81,9 @@ class Listed:
 
     def range(self, partition: int) -> tuple[int, int]:
         return self.held.low.get(partition, 0), len(self.held.partitions[partition])
+
+    def beginning(self, partition: int, low: int, high: int) -> int:
+        return low if self.start == "earliest" else high
 
     def partition_count(self) -> int:
         return len(self.held.partitions)
