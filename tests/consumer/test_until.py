@@ -104,6 +104,7 @@ def test_batches_end_exactly_at_the_bound(size: int, mock_cluster: MockCluster, 
     assert read_offsets(store, "behaviour")["t/0"] == 41
 
 
+@pytest.mark.nightly
 def test_now_is_what_the_topic_has_at_the_start(mock_cluster: MockCluster, store: redis.Redis) -> None:
     mock_cluster.create_topic("t", 2)
     send(mock_cluster.bootstrap, EVENTS[:30])
