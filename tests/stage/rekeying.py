@@ -69,13 +69,16 @@ def live(arguments: list[str], number: int, point: str, count: int) -> None:
     def reached(at: str) -> None:
         left[0] -= at == point
         if left[0] == 0:
+            if number == signal.SIGSTOP:
+                rekey.producer.flush(5)  # what is produced is in the log, and not still on its way
             os.kill(os.getpid(), number)
             left[0] = -1
 
     if point == "clock":
         threading.Timer(count / 1000, os.kill, (os.getpid(), number)).start()
     options: Any = dict(one.split("=") for one in more)
-    stage(bootstrap, topic, member, int(size), reached, **options).run(lambda: os.getppid() != parent)
+    rekey = stage(bootstrap, topic, member, int(size), reached, **options)
+    rekey.run(lambda: os.getppid() != parent)
 
 
 def main(arguments: list[str]) -> None:
