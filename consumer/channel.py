@@ -65,13 +65,13 @@ class NotSent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What people get; `payload` is the same for machines, `picture` a PNG."""
+    """What people get; `payload` is the same for machines. draw: makes a PNG, for channels that send pictures."""
 
     id: str
     title: str
     body: str
     payload: Mapping[str, Any]
-    picture: bytes | None = None
+    draw: Callable[[], bytes | None] = lambda: None
 
 
 class Channel(Protocol):
@@ -164,8 +164,8 @@ class AppriseChannel:
         from apprise.attachment.memory import AttachMemory
 
         attached = None
-        if message.picture is not None and self.pictures:
-            attached = cast(Any, AttachMemory)(content=message.picture, name="light-curve.png", mimetype="image/png")
+        if self.pictures and (picture := message.draw()) is not None:
+            attached = cast(Any, AttachMemory)(content=picture, name="light-curve.png", mimetype="image/png")
         self.heard = Heard()
         try:
             sent = self.apprise.notify(message.body, message.title, body_format=NotifyFormat.TEXT, attach=attached)

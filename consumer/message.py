@@ -12,9 +12,8 @@ from .rule import Record
 NAMED = 20
 
 
-def message_of(record: Record, rules: Sequence[str], picture: bool) -> Message:
-    """One alert; with a picture of its light curve, if it has one and that is wanted."""
-    curve = record.get("lightcurve")
+def message_of(record: Record, rules: Sequence[str]) -> Message:
+    """One alert; with a picture of its light curve, if it has one."""
     links = links_of(record["stream"], record["object"], record["candidate"])
     severity = f", {record['severity']}" if record.get("severity") else ""
     lines = [
@@ -26,8 +25,14 @@ def message_of(record: Record, rules: Sequence[str], picture: bool) -> Message:
     ]
     title = f"{record['stream']}: {record['object']} {_score(record)}"
     payload = {**record, "links": links}
-    drawn = draw(curve, f"{record['object']}  {record['night']}") if picture and curve else None
-    return Message(record["id"], _plain(title), _text(lines), payload, drawn)
+    curve = record.get("lightcurve")
+    return Message(
+        record["id"],
+        _plain(title),
+        _text(lines),
+        payload,
+        lambda: draw(curve, f"{record['object']}  {record['night']}") if curve else None,
+    )
 
 
 def digest_message(records: Sequence[Record], rule: str) -> Message:

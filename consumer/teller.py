@@ -137,7 +137,7 @@ class Teller:
         if mine and not admitted:
             self._count("held")
         elif prompt := [rule.name for rule in admitted if not rule.digest]:
-            self._deliver(message_of(record, prompt, self._draws()))
+            self._deliver(message_of(record, prompt))
         elif admitted:
             rule = min(admitted, key=lambda one: one.digest)
             fresh = Digest(rule, time.monotonic() + rule.digest)
@@ -168,9 +168,6 @@ class Teller:
             else:
                 self._count("sent", alerts)
                 return
-
-    def _draws(self) -> bool:
-        return self.settings.pictures
 
     def _save(self) -> None:
         """Up to where all is done."""

@@ -70,9 +70,9 @@ def test_an_alert_of_the_sky_comes_with_a_picture(store: redis.Redis) -> None:
     found = announced(store, "ztf", rule)
     assert 0 < len(found) < 140
     assert {one.alert.record["candidate"]["band"] for one in found} == {"g"}
-    message = message_of(found[0].alert.record, ["r"], picture=True)
-    assert message.picture is not None
-    assert message.picture.startswith(b"\x89PNG")
+    picture = message_of(found[0].alert.record, ["r"]).draw()
+    assert picture is not None
+    assert picture.startswith(b"\x89PNG")
 
 
 def test_a_topic_that_does_not_take_it(store: redis.Redis) -> None:

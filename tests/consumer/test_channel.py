@@ -86,7 +86,7 @@ def test_no_address_or_no_service() -> None:
 def test_a_mail_has_the_picture() -> None:
     png = io.BytesIO()
     Image.new("RGB", (2, 2)).save(png, "PNG")
-    message = Message("1", "title", "text", {}, png.getvalue())
+    message = Message("1", "title", "text", {}, png.getvalue)
     with Mailbox() as box:
         channel_of("a", settings(box.url)).send(message)
         channel_of("a", settings(box.url, pictures=False)).send(message)

@@ -39,7 +39,7 @@ def record(**more: Any) -> dict[str, Any]:
 
 
 def test_an_alert_says_what_how_odd_why_and_where_to_look() -> None:
-    message = message_of(record(), ["odd"], picture=True)
+    message = message_of(record(), ["odd"])
     assert (message.id, message.title) == ("alerts/3/1207", "ztf: ZTF18abcdefg 0.9999")
     assert message.body.splitlines() == [
         "ZTF18abcdefg 0.9999, high, night 2026-11-21",
@@ -52,14 +52,13 @@ def test_an_alert_says_what_how_odd_why_and_where_to_look() -> None:
         "rule: odd; id alerts/3/1207; model m1",
     ]
     assert message.payload["links"]["Fink"].endswith("/ZTF18abcdefg")
-    assert message.picture is not None
-    assert message_of(record(), ["odd"], picture=False).picture is None
-    assert message_of(record(lightcurve=None), ["odd"], picture=True).picture is None
+    assert message.draw() is not None
+    assert message_of(record(lightcurve=None), ["odd"]).draw() is None
 
 
 def test_text_of_streams_begins_no_line() -> None:
     hostile = record(object="ZTF1\nUser: root\x1b[2J", candidate={"name": "\r\n\u202egpj.exe"})
-    message = message_of(hostile, ["odd"], picture=True)
+    message = message_of(hostile, ["odd"])
     assert len(message.body.splitlines()) == 4
     assert all(one.isprintable() for one in message.body.replace("\n", "") + message.title)
     assert message.payload["links"] == {}
