@@ -27,10 +27,14 @@ from .streams.base import Floats, Ints, Stream
 
 @dataclass(frozen=True, slots=True)
 class Featured:
-    """The scorable events of a batch: `rows` int64[k] point into `columns`, `matrix` is float64[k, f]."""
+    """The scorable events of a batch: `rows` int64[k] point into `columns`, `matrix` is float64[k, f].
+
+    nights: int64[k], in days since 1970-01-01.
+    """
 
     columns: Columns
     rows: Ints
+    nights: Ints
     matrix: Floats
     unscored: dict[str, int]
 
@@ -193,7 +197,8 @@ class Partition:
         if self.state.entities is not None:
             self.state.entities.admit(self.state.keys(columns))
         found = self.state.features(columns)
-        return Featured(columns, found.rows, found.matrix, dict(found.unscored))
+        nights = self.stream.nights(columns)[found.rows]
+        return Featured(columns, found.rows, nights, found.matrix, dict(found.unscored))
 
     def score(self, featured: Featured) -> Scores:
         """Scores of the scorable events, each before it is learned, in order."""
@@ -206,7 +211,7 @@ class Partition:
 
     def judge(self, featured: Featured, scores: Scores) -> Bools:
         """bool[k, rules]: which events are above the bars of the rules, each judged before it moves a bar."""
-        return self.monitor.judge(scores, self.stream.nights(featured.columns)[featured.rows])
+        return self.monitor.judge(scores, featured.nights)
 
     def explain(self, matrix: Floats, scores: Scores, chosen: Ints) -> Explanations:
         """Why the chosen events of a batch float64[n, f] have the scores that they have."""

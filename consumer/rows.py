@@ -32,8 +32,7 @@ def rows_of(
 
     May change it: not below its floor once it is full, and not below what their object has. matched: bool[k, rules].
     """
-    stream, columns = partition.stream, featured.columns
-    nights = stream.nights(columns)[featured.rows]
+    stream, columns, nights = partition.stream, featured.columns, featured.nights
     floor = np.zeros(len(nights))
     for night in np.unique(nights).tolist():
         floor[nights == night] = board.floor(night)
@@ -44,10 +43,10 @@ def rows_of(
         placed[i] = score >= max(best.get(one, score), board.best(*one))
         best[one] = max(best.get(one, score), score)
     notable: NDArray[np.bool_] = np.isfinite(scores.score) & scores.alarms.any(axis=1)
-    asked = _asked(partition, featured, scores, nights, matched)
+    asked = _asked(partition, featured, scores, matched)
     wanted = placed.copy()
     wanted[list(asked)] = True
-    details = _details(partition, featured, scores, nights, np.flatnonzero(wanted))
+    details = _details(partition, featured, scores, np.flatnonzero(wanted))
     rows = []
     for i in np.flatnonzero(wanted | notable).tolist():
         row, score = int(featured.rows[i]), float(scores.score[i])
@@ -64,9 +63,7 @@ def rows_of(
     return rows
 
 
-def _asked(
-    partition: Partition, featured: Featured, scores: Scores, nights: Ints, matched: Bools
-) -> dict[int, dict[str, bool]]:
+def _asked(partition: Partition, featured: Featured, scores: Scores, matched: Bools) -> dict[int, dict[str, bool]]:
     """The events above some rule's bar that meet its conditions: by place, the rules and whether they have channels."""
     stream, columns, rules = partition.stream, featured.columns, partition.monitor.rules
     found = {}
@@ -75,7 +72,7 @@ def _asked(
         record = {
             "object": stream.object_id(columns, row),
             "event": stream.event_id(columns, row),
-            **_verdict(partition, scores, nights, i),
+            **_verdict(partition, featured, scores, i),
             "features": _features(partition, featured, i),
             "candidate": stream.describe(columns, row),
         }
@@ -97,9 +94,7 @@ def _alert(
     return alert_of(place, partition.stream.name, owner, batch.timestamps[message], rules, details)
 
 
-def _details(
-    partition: Partition, featured: Featured, scores: Scores, nights: Ints, chosen: Ints
-) -> dict[int, dict[str, Any]]:
+def _details(partition: Partition, featured: Featured, scores: Scores, chosen: Ints) -> dict[int, dict[str, Any]]:
     """All that is to be known of the chosen events, by their place in the batch."""
     stream, columns, parts = partition.stream, featured.columns, partition.ensemble.parts
     why = partition.explain(featured.matrix, scores, chosen)
@@ -111,7 +106,7 @@ def _details(
         curve = stream.light_curve(columns, row)
         details: dict[str, Any] = {
             "event": stream.event_id(columns, row),
-            **_verdict(partition, scores, nights, i),
+            **_verdict(partition, featured, scores, i),
             **({} if likely is None else {"probability": float(likely[place])}),
             "raw": _by_part(parts, scores.raw[i]),
             "z": _by_part(parts, scores.z[i]),
@@ -131,9 +126,9 @@ def _details(
     return found
 
 
-def _verdict(partition: Partition, scores: Scores, nights: Ints, i: int) -> dict[str, Any]:
+def _verdict(partition: Partition, featured: Featured, scores: Scores, i: int) -> dict[str, Any]:
     return {
-        "night": night_name(int(nights[i])),
+        "night": night_name(int(featured.nights[i])),
         "score": float(scores.score[i]),
         "combined": float(scores.combined[i]),
         "severity": _severity(scores.alarms[i]),

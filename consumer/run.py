@@ -163,7 +163,8 @@ def warm_up(stream: Stream, model: Model) -> None:
     columns = gather([{}, {}], stream.wanted)  # two rows: numba compiles anew for the layout of fewer
     partition.check(columns)
     partition.missing(columns)
-    partition.features(columns)
+    with np.errstate(invalid="ignore"):  # these rows have no time, and so no night
+        partition.features(columns)
     if (entities := partition.state.entities) is not None:
         entities.put(*entities.changes())
         entities.reserve(entities.keys.room + 1)  # as it does when there are many
@@ -196,7 +197,7 @@ def run(
     warm_up(stream, model)
     board = Board(client, settings.board.name or stream.name, settings.board.kept, settings.board.days)
     decoder = decoder_of(settings, stream, make=RekeyedDecoder if settings.rekey else Decoder)
-    watch = watch_of(settings, metrics.registry)
+    watch = watch_of(settings, metrics.registry, lambda name: provide(options, name))
     worker = make(
         stream,
         model,
@@ -234,8 +235,6 @@ def run(
             health.source = source
             ready(server.server_port, source.problem())
             provide(options, topic + SUFFIX)
-            if watch.topic and watch.rulebook.book.rules:
-                provide(options, watch.topic)
             stack.enter_context(notifier)
             stack.enter_context(worker.heartbeat)
             log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})

@@ -1,6 +1,6 @@
 """What a worker knows of the monitor: the rules in force, the topic that alerts go to, and what Prometheus hears."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from .alert import Alert, Announcement
 from .monitor_metrics import MonitorMetrics
@@ -9,12 +9,20 @@ from .rulebook import Book, Rulebook
 
 
 class Watch:
-    """`topic`: of anomalies, "" = none."""
+    """`topic`: of anomalies, "" = none. provide: sees that it is there; called once, when there are rules for it."""
 
-    def __init__(self, rulebook: Rulebook, topic: str = "", metrics: MonitorMetrics | None = None) -> None:
+    def __init__(
+        self,
+        rulebook: Rulebook,
+        topic: str = "",
+        metrics: MonitorMetrics | None = None,
+        provide: Callable[[str], object] = lambda topic: None,
+    ) -> None:
         self.rulebook = rulebook
         self.topic = topic
         self.metrics = metrics
+        self.provide = provide
+        self.provided = False
         self._expect()
 
     @property
@@ -49,6 +57,9 @@ class Watch:
                     self.metrics.threshold.labels(self.metrics.stream, number, rule).set(level)
 
     def _expect(self) -> None:
+        if self.topic and self.rulebook.book.rules and not self.provided:
+            self.provide(self.topic)
+            self.provided = True
         if self.metrics is not None:
             self.metrics.expect(self.rulebook.book)
 

@@ -1,6 +1,7 @@
 """The monitor that settings speak of: rules, metrics, and who tells people."""
 
 import time
+from collections.abc import Callable
 
 import redis
 from prometheus_client import CollectorRegistry
@@ -14,8 +15,10 @@ from .summary import Summaries
 from .watch import Watch
 
 
-def watch_of(settings: Settings, registry: CollectorRegistry) -> Watch:
-    """The rules of a stream; their file is read again when it changes."""
+def watch_of(
+    settings: Settings, registry: CollectorRegistry, provide: Callable[[str], object] = lambda topic: None
+) -> Watch:
+    """The rules of a stream; their file is read again when it changes. provide: as `Watch` has it."""
     metrics = MonitorMetrics(registry, settings.stream)
     rulebook = Rulebook(
         book_of(settings),
@@ -25,7 +28,7 @@ def watch_of(settings: Settings, registry: CollectorRegistry) -> Watch:
         lambda outcome: metrics.reloads.labels(outcome).inc(),
     )
     topic = settings.anomalies.topic
-    return Watch(rulebook, f"skim.{settings.stream}.anomalies" if topic is None else topic, metrics)
+    return Watch(rulebook, f"skim.{settings.stream}.anomalies" if topic is None else topic, metrics, provide)
 
 
 def book_of(settings: Settings) -> Book:

@@ -239,7 +239,7 @@ class Worker:
         featured, scores = self.learn(partition, work)
         rows = rows_of(partition, featured, scores, self.board, partition.judge(featured, scores), work)
         alerts = [row.alert for row in rows if row.alert]
-        counts = counts_of(self.stream.nights(featured.columns)[featured.rows], scores.raw[:, 0])
+        counts = counts_of(featured.nights, scores.raw[:, 0])
         self.reached("learned")
         changed = self._insist(lambda: self._commit(partition, work, rows, counts), self._owned(partition))
         partition.fence = partition.fence._replace(offset=batch.following)
