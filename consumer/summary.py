@@ -27,6 +27,7 @@ DAYS = 90
 OVER_SECONDS = 1.5 * SECONDS_A_DAY
 LOOK_SECONDS = 10.0
 
+# The outbox's numbers and its length are as commit.lua makes them.
 _PUBLISH = """
 if redis.call('HGET', KEYS[1], ARGV[1]) == 'done' then
   return 0

@@ -85,6 +85,7 @@ def at_work(file: Path) -> Iterator[Callable[[], None]]:
 
     try:
         ready.wait(60)
+        assert problems == []
         yield end
     finally:
         stop.set()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import redis
@@ -19,6 +20,7 @@ from skimstream.consumer.notifier import Notifier
 from skimstream.consumer.outbox import Outbox
 from skimstream.consumer.rule import Rule
 from skimstream.consumer.rulebook import Book
+from skimstream.consumer.summary_settings import SummarySettings
 from stage.alerts import leave
 
 
@@ -223,6 +225,18 @@ def test_a_channel_that_comes_hears_what_comes_then_and_one_without_rules_nothin
         until(lambda: len(stage.wires["b"].sent) == 1)
         until(lambda: stage.done == 3)
     assert (stage.wires["a"].ids, stage.wires["b"].ids) == (["t/0/0", "t/0/1"], ["t/0/2"])
+
+
+def test_a_summary_goes_to_its_channels_alone(store: redis.Redis) -> None:
+    stage = Stage(store, channels="ab")
+    stage.book = Book(stage.book.rules, stage.book.channels, SummarySettings(channels=("b",)))
+    night: dict[str, Any] = {"night": "2026-11-21", "scored": 5, "median": 0.4, "objects": []}
+    with stage.at_work():
+        leave(store, 1, kind="summary", **night)
+        leave(store, 1)
+        until(lambda: len(stage.wires["a"].sent) == 1 and len(stage.wires["b"].sent) == 2)
+    assert (stage.wires["a"].ids, stage.wires["b"].ids) == (["t/0/1"], ["t/0/0", "t/0/1"])
+    assert stage.wires["b"].sent[0].title == "behaviour: the night of 2026-11-21"
 
 
 def test_a_channel_that_cannot_be_made_is_tried_again(store: redis.Redis) -> None:
