@@ -26,6 +26,7 @@ def train(
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Learn from this Kafka topic instead of files.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A public stream; `skim presets` lists them.")] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -113,7 +114,8 @@ def train(
 
     if images_only and stream != Observation.name:
         raise typer.BadParameter("only the stream observation has images", param_hint="--images-only")
-    settings = load_settings(config, {"stream": stream, "topic": topic, "kafka": {"bootstrap": kafka}})
+    flags = {"preset": preset, "stream": stream, "topic": topic, "kafka": {"bootstrap": kafka}}
+    settings = load_settings(config, flags)
     if not files and settings.definition is not None:
         topic = settings.topic or stream
     if bool(files) == bool(topic):

@@ -1,4 +1,4 @@
-"""Settings: defaults < TOML file < environment (`SKIM_KAFKA__BOOTSTRAP`) < flags. Unknown keys are errors."""
+"""Settings: defaults < preset < TOML file < environment (`SKIM_KAFKA__BOOTSTRAP`) < flags. Unknown keys are errors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +23,7 @@ from .channel import ChannelSettings
 from .opening import LostOffsets
 from .own import definitions_of, without_streams
 from .place import place_of, until_of
+from .preset import PresetSource
 from .rule import Rule
 from .streams.definition import Definition
 from .summary_settings import SummarySettings
@@ -196,6 +197,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SKIM_", env_nested_delimiter="__", extra="forbid")
 
     stream: str = "ztf"
+    preset: str = ""  # a public stream by name (`skim presets`): its settings hold where nothing else is said
     topic: str = ""
     framing: Choice | None = None  # how the topic's records travel; the stream's own default if none
     rekey: bool = False  # the topic is not keyed by object: repartition it first, through `<topic>.rekeyed`
@@ -224,6 +226,7 @@ class Settings(BaseSettings):
     _file: Path | None = PrivateAttr(None)
     _flags: Mapping[str, Any] = PrivateAttr({})
     _own: Mapping[str, Definition] = PrivateAttr({})
+    _brought: frozenset[str] = PrivateAttr(frozenset())
 
     @property
     def file(self) -> Path | None:
@@ -245,13 +248,17 @@ class Settings(BaseSettings):
         return self._own.get(self.stream)
 
     def defined(self, own: Mapping[str, Definition]) -> Self:
-        """With definitions; of the stream's own, what isn't set otherwise holds. A stream that is alone is meant."""
+        """With definitions; of the stream's own, what isn't set otherwise holds. A stream that is alone is meant.
+
+        A definition is nearer than a preset: what only that says gives way.
+        """
         self._own = own
-        if "stream" not in self.model_fields_set and len(own) == 1:
+        said = self.model_fields_set - self._brought
+        if "stream" not in said and len(own) == 1:
             self.stream = next(iter(own))
         if (of := self.definition) is not None:
-            self.topic = self.topic or of.topic
-            self.framing = self.framing or of.framing
+            self.topic = (self.topic if "topic" in said else "") or of.topic or self.topic
+            self.framing = (self.framing if "framing" in said else None) or of.framing or self.framing
             self.model = self.model or of.model
             if of.kept is not None and "kept" not in self.board.model_fields_set:
                 self.board = self.board.model_copy(update={"kept": of.kept})
@@ -300,6 +307,8 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     if file is not None and not file.is_file():
         raise ConfigError([f"{file} is not there or not a file"], file)
 
+    brought: list[frozenset[str]] = []
+
     class Sourced(Settings):
         @classmethod
         def settings_customise_sources(
@@ -311,11 +320,12 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             toml = (_Toml(settings_cls, toml_file=file),) if file else ()
-            return (init_settings, env_settings, *toml)
+            return (init_settings, env_settings, *toml, PresetSource(settings_cls, brought.append))
 
     try:
         settings = Sourced(**_given(flags))
         settings._file, settings._flags = file, flags  # noqa: SLF001 - our own
+        settings._brought = frozenset().union(*brought)  # noqa: SLF001
         return settings.defined(definitions_of(file)) if file else settings
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors()]
