@@ -33,6 +33,7 @@ def config(
     from. Wrong settings are an error (exit code 2) that names each of them.
     """
     from ..consumer.config import load_settings
+    from ..consumer.login import lacking, login_of
     from ..consumer.origins import Origins, effective, librdkafka
     from ..consumer.run import group_options, kafka_options
     from ..consumer.source import consumer_options
@@ -64,7 +65,11 @@ def config(
 
         typer.echo(settings_file(found, definitions(settings, origins.data)), nl=False)
         return
-    options = librdkafka(consumer_options({**kafka_options(settings), **group_options(settings)}), origins)
+    login = login_of(settings)
+    everything = consumer_options({**kafka_options(settings), **group_options(settings)})
+    options = librdkafka(everything, origins, login.origins)
+    for lack in lacking(settings, login):
+        typer.echo(f"skim: {lack.says}", err=True)
     if as_json:
         typer.echo(json.dumps({"settings": entries(found), "librdkafka": entries(options)}, default=str))
         return

@@ -47,8 +47,9 @@ def init(
     """
     from ..consumer.config import load_settings
     from ..consumer.configured import registry_of
+    from ..consumer.login import require
     from ..consumer.own import definitions_in
-    from ..consumer.run import kafka_options
+    from ..consumer.run import reading_options
     from ..consumer.stored import stored
     from ..consumer.streams.definition import DefinitionError, unfit_name
     from .guess import guess
@@ -63,7 +64,8 @@ def init(
     settings = load_settings(config, {"preset": preset, "topic": topic, "kafka": {"bootstrap": kafka}})
     framing = "auto"
     if topic:
-        records, framings = of_topic(stored(kafka_options(settings), topic), count, registry_of(settings))
+        require(settings, stream=False)
+        records, framings = of_topic(stored(reading_options(settings), topic), count, registry_of(settings))
         framing = framings.pop() if len(framings) == 1 else "auto"
     else:
         records = of_files(files or (), count)

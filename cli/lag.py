@@ -37,6 +37,7 @@ def lag(
     """
     from ..consumer.config import load_settings
     from ..consumer.lag import Surveyor
+    from ..consumer.login import require
     from ..consumer.run import connect
 
     flags = {
@@ -47,6 +48,7 @@ def lag(
         "redis": {"url": redis},
     }
     settings = load_settings(config, flags)
+    require(settings)
     with connect(settings, retries=1) as client, Surveyor(settings, client) as surveyor:
         if as_json:
             typer.echo(json.dumps(surveyor.look().to_json()))

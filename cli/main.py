@@ -60,7 +60,9 @@ app.add_typer(dlq, name="dlq")
 app.add_typer(models, name="models")
 
 # By name, since importing them would take the time that `--help` has.
-WRONG_USE = frozenset({"ConfigError", "DefinitionError", "UnknownFormat", "UnknownPreset"})
+WRONG_USE = frozenset(
+    {"ConfigError", "CredentialsError", "DefinitionError", "NotReady", "UnknownFormat", "UnknownPreset"}
+)
 
 
 def _version(wanted: bool) -> None:

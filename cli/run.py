@@ -57,6 +57,7 @@ def run(
     once. The last line is one JSON object: what became of every message. Exit code 0: all is saved.
     """
     from ..consumer.config import load_settings
+    from ..consumer.login import require
     from ..consumer.run import run as run_worker
     from ..consumer.worker import Worker
     from .backfill import Backfill
@@ -79,6 +80,7 @@ def run(
             "metrics": {"port": metrics_port},
         },
     )
+    require(settings)
     if start is not None and (warning := goes_on(settings)):
         typer.echo(f"skim: {warning}", err=True)
     stopping = stop_flag()

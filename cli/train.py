@@ -192,11 +192,13 @@ def _topic(
     from itertools import islice
 
     from ..consumer.configured import decoder_of
-    from ..consumer.run import kafka_options
+    from ..consumer.login import require
+    from ..consumer.run import reading_options
     from ..consumer.stored import stored
     from . import values
 
-    received = stored(kafka_options(settings), topic, values.seconds(for_) if for_ else None)
+    require(settings)
+    received = stored(reading_options(settings), topic, values.seconds(for_) if for_ else None)
     yield from gatherer.topic(islice(received, count), decoder_of(settings, kind))
 
 

@@ -20,12 +20,15 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ..schemas.decode import Choice
 from ..schemas.errors import SkimError
 from .channel import ChannelSettings
+from .client_files import Keeper
+from .login import group_problem
 from .opening import LostOffsets
 from .own import definitions_of, without_streams
 from .place import place_of, until_of
-from .preset import PresetSource
+from .preset import PresetSource, preset_of
 from .rule import Rule
 from .streams.definition import Definition
+from .streams.toml_lines import Place
 from .summary_settings import SummarySettings
 
 
@@ -47,7 +50,7 @@ class KafkaSettings(_Section):
     """Where messages come from."""
 
     bootstrap: str = "127.0.0.1:9092"
-    group: str = "skimstream"
+    group: str = "skimstream"  # {user} in it is the user's name
     protocol: Literal["classic", "consumer"] = "classic"  # "consumer" is KIP-848, for brokers from 4.0 on
     member: str = ""  # a name of its own for each worker: static membership, no rebalance when it restarts
     # For partitions that the board has no offset of: earliest, latest, a time (2026-11-20T03:00Z), a file of offsets.
@@ -55,6 +58,11 @@ class KafkaSettings(_Section):
     until: str = ""  # where a worker ends: now, a time, a file of offsets; it goes on for ever without
     # When the topic no longer has the records to go on from (retention): end with an error, or skip them and say so.
     lost_offsets: LostOffsets = "stop"
+    # Who we are: SASL's user name and password, or OIDC's client id and secret.
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    password_file: Path | None = None
+    credentials: Keeper = "settings"  # or where a stream's own client keeps them
     options: dict[str, str | int | bool] = {}  # any librdkafka key, verbatim
 
     @field_validator("start")
@@ -226,7 +234,7 @@ class Settings(BaseSettings):
     _file: Path | None = PrivateAttr(None)
     _flags: Mapping[str, Any] = PrivateAttr({})
     _own: Mapping[str, Definition] = PrivateAttr({})
-    _brought: frozenset[str] = PrivateAttr(frozenset())
+    _brought: frozenset[Place] = PrivateAttr(frozenset())
 
     @property
     def file(self) -> Path | None:
@@ -243,6 +251,11 @@ class Settings(BaseSettings):
         return self._own
 
     @property
+    def brought(self) -> frozenset[Place]:
+        """The places whose values are the preset's."""
+        return self._brought
+
+    @property
     def definition(self) -> Definition | None:
         """That of the stream, if the file defines it."""
         return self._own.get(self.stream)
@@ -253,7 +266,7 @@ class Settings(BaseSettings):
         A definition is nearer than a preset: what only that says gives way.
         """
         self._own = own
-        said = self.model_fields_set - self._brought
+        said = {name for name in self.model_fields_set if (name,) not in self._brought}
         if "stream" not in said and len(own) == 1:
             self.stream = next(iter(own))
         if (of := self.definition) is not None:
@@ -268,6 +281,13 @@ class Settings(BaseSettings):
     def _a_batch_fits(self) -> Self:
         if self.state.capacity < self.batch.size:
             raise ValueError("state.capacity must be batch.size or more: a batch's objects are in memory together")
+        return self
+
+    @model_validator(mode="after")
+    def _the_group_is_let_in(self) -> Self:
+        user = self.kafka.user or str(self.kafka.options.get("sasl.username", ""))
+        if self.preset and (problem := group_problem(preset_of(self.preset), user, self.kafka.group)):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -307,7 +327,7 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     if file is not None and not file.is_file():
         raise ConfigError([f"{file} is not there or not a file"], file)
 
-    brought: list[frozenset[str]] = []
+    brought: list[frozenset[Place]] = []
 
     class Sourced(Settings):
         @classmethod

@@ -117,9 +117,9 @@ class Surveyor:
         topic = settings.topic or named
         self.topic = rekeyed(topic) if settings.rekey else topic
         self.board = settings.board.name or named
-        self.group = settings.kafka.group
         self.client = client
         options = {**kafka_options(settings), **group_options(settings), "enable.auto.commit": False}
+        self.group = str(options["group.id"])
         options.pop("group.instance.id", None)
         self.consumer = Consumer(options | {"allow.auto.create.topics": False})
 

@@ -109,17 +109,35 @@ def effective(settings: Settings, origins: Origins) -> list[Setting]:
     ]
 
 
-def librdkafka(options: Mapping[str, Any], origins: Origins) -> list[Setting]:
-    """The options that librdkafka is given; those that are neither a setting nor the user's own are skim's."""
-    ours = {"bootstrap.servers": "bootstrap", "group.id": "group", "group.protocol": "protocol"}
-    ours["group.instance.id"] = "member"
+# librdkafka's options that are settings of ours.
+_OURS = {
+    "bootstrap.servers": "bootstrap",
+    "group.id": "group",
+    "group.protocol": "protocol",
+    "group.instance.id": "member",
+    "sasl.username": "user",
+    "sasl.password": "password",
+    "sasl.oauthbearer.client.id": "user",
+    "sasl.oauthbearer.client.secret": "password",
+}
+
+
+def librdkafka(options: Mapping[str, Any], origins: Origins, places: Mapping[str, str] | None = None) -> list[Setting]:
+    """The options that librdkafka is given; those that are neither a setting nor the user's own are skim's.
+
+    `places`: of options that a stream's own client keeps, where.
+    """
     found = []
     for name, value in sorted(options.items()):
         if callable(value):
             continue
         origin = origins.of(("kafka", "options", name))
-        if origin == DEFAULT:
-            origin = origins.of(("kafka", ours[name])) if name in ours else "skim"
+        if origin in (DEFAULT, origins.preset) and places and name in places:
+            origin = places[name]
+        elif origin == DEFAULT:
+            origin = origins.of(("kafka", _OURS[name])) if name in _OURS else "skim"
+        if origin == DEFAULT and _OURS.get(name) == "password":
+            origin = origins.of(("kafka", "password_file"))
         found.append(_setting((name,), value, origin))
     return found
 

@@ -5,7 +5,7 @@ elsewhere wins. `[required]` are settings that only the user knows.
 """
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import resources
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from ..schemas.errors import SkimError
+from .streams.toml_lines import Place
 
 NAMES = ("ztf", "ztf-archive", "rubin", "fink-ztf", "fink-lsst", "babamul", "lasair", "antares", "scimma", "gcn")
 
@@ -29,6 +30,8 @@ class Preset(BaseModel):
     gives: str  # what a message is
     needs: tuple[str, ...]  # accounts, files, addresses
     login: Literal["", "user", "client"] = ""  # a user and a password, or a client's id and secret (OIDC)
+    user_begins: str = ""  # how every user name does
+    place: str = ""  # kafka.credentials: where its own client keeps logins
     group: Literal["", "user"] = ""  # "user": the brokers want groups that begin with the user's name
     retention: str
     start: str  # the lines to start with
@@ -68,10 +71,10 @@ def presets() -> list[Preset]:
 class PresetSource(PydanticBaseSettingsSource):
     """The last source of settings: those of the preset that the sources before it name.
 
-    `brought`: which top-level settings come from it alone.
+    `told` hears which of them nobody else has set, as places: ("kafka", "options", "sasl.mechanism").
     """
 
-    def __init__(self, settings_cls: type[BaseSettings], told: Callable[[frozenset[str]], None]) -> None:
+    def __init__(self, settings_cls: type[BaseSettings], told: Callable[[frozenset[Place]], None]) -> None:
         super().__init__(settings_cls)
         self.told = told
 
@@ -85,5 +88,13 @@ class PresetSource(PydanticBaseSettingsSource):
         if not name:
             return {}
         settings = dict(preset_of(str(name)).settings)
-        self.told(frozenset(settings) - frozenset(self.current_state))
+        self.told(frozenset(_unsaid(settings, self.current_state)))
         return settings
+
+
+def _unsaid(settings: Mapping[str, Any], said: Mapping[str, Any], place: Place = ()) -> Iterator[Place]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _unsaid(value, said.get(name, {}), (*place, name))
+        elif name not in said:
+            yield (*place, name)

@@ -30,6 +30,7 @@ from .health import Health
 from .heartbeat import Heartbeat
 from .internal import ensure, rekeyed
 from .letter import SUFFIX
+from .login import login_of, require
 from .metrics import Metrics, serve
 from .outgoing import Outgoing
 from .partition import Partition
@@ -95,23 +96,30 @@ def connect(settings: Settings, retries: int = REDIS_RETRIES) -> redis.Redis:
 
 
 def kafka_options(settings: Settings, trouble: Callable[[str], None] = lambda kind: None) -> Mapping[str, Any]:
-    """librdkafka's options: ours, then the user's own, which win. `trouble` hears of errors, as `BrokerLog` says."""
+    """librdkafka's options: ours, the login, the user's own, which win. `trouble` hears of errors, as `BrokerLog` says.
+
+    Raises `CredentialsError`.
+    """
     return {
-        "bootstrap.servers": settings.kafka.bootstrap,
         "client.id": "skimstream",
         "reconnect.backoff.ms": 500,
         # By itself librdkafka writes twenty lines a second to standard error while no broker answers.
         "log_level": 2,
         "error_cb": BrokerLog(trouble),
-        **settings.kafka.options,
+        **login_of(settings).options,
     }
+
+
+def reading_options(settings: Settings) -> dict[str, Any]:
+    """For who reads a topic outside of any group: some brokers refuse names of groups even if nobody joins them."""
+    return {**kafka_options(settings), "group.id": login_of(settings).group}
 
 
 def group_options(settings: Settings) -> dict[str, Any]:
     """librdkafka's options of the consumer group; those the user gives himself win."""
     kafka = settings.kafka
     member = {"group.instance.id": kafka.member} if kafka.member else {}
-    return {"group.id": kafka.group, "group.protocol": kafka.protocol, **member, **kafka.options}
+    return {"group.id": login_of(settings).group, "group.protocol": kafka.protocol, **member, **kafka.options}
 
 
 class BrokerLog:
@@ -189,6 +197,7 @@ def run(
 
     Raises `SkimError` for what a person has to mend.
     """
+    require(settings)
     stream = configured_stream(settings)
     topic = settings.topic or stream.name
     client = connect(settings)

@@ -14,6 +14,7 @@ from ...schemas.errors import SkimError
 from ..config import Settings
 from ..connection import SILENT, Trouble, translated
 from ..letter import SUFFIX
+from ..login import NotReady, login_of, require
 from ..run import group_options, kafka_options
 from .finding import PROBLEM, Finding, found, ok, troubled
 
@@ -78,22 +79,28 @@ class _Notes(logging.Handler):
 def brokers(settings: Settings, topic: str) -> Iterator[Finding]:
     """What stands between us and the topic; what comes after the first thing that does isn't looked at."""
     try:
+        require(settings)
+        options = login_of(settings).options
         client = Client(settings)
     except KafkaException as error:
         yield _of(error.args[0])
         return
-    servers = addresses(str(settings.kafka.options.get("bootstrap.servers", settings.kafka.bootstrap)))
+    except NotReady as error:
+        for lack in error.lacks:
+            yield found(CHECK, lack.id, lack.says)
+        return
+    servers = addresses(str(options["bootstrap.servers"]))
     try:
         cluster = metadata(client, topic)
     except NotLetIn as error:
-        yield _why(error, client, servers, settings)
+        yield _why(error, client, servers, str(options.get("security.protocol", "")).upper())
         return
     named = [(one.host, one.port) for one in cluster.brokers.values()]
     away = [f"{host}:{port} ({problem})" for host, port in named[:MOST_BROKERS] if (problem := unreachable(host, port))]
     if away:
         yield found(CHECK, "kafka-advertised", "the bootstrap server answers, but names " + ", ".join(away))
         return
-    login = settings.kafka.options.get("security.protocol", "PLAINTEXT")
+    login = options.get("security.protocol", "PLAINTEXT")
     yield ok(CHECK, f"{len(named)} broker{'s' * (len(named) != 1)}, {login}")
     yield from _topic(client, cluster, topic)
     yield from _writable(settings, client, "dead-letters", topic + SUFFIX)
@@ -128,7 +135,7 @@ def metadata(client: Client, topic: str, seconds: float = ASK_SECONDS) -> Any:
     raise NotLetIn(None, last)
 
 
-def _why(error: NotLetIn, client: Client, servers: Sequence[tuple[str, int]], settings: Settings) -> Finding:
+def _why(error: NotLetIn, client: Client, servers: Sequence[tuple[str, int]], protocol: str) -> Finding:
     """librdkafka doesn't always say it: a TLS port hangs up on who doesn't speak TLS, and that is all that is seen."""
     if error.trouble is not None:
         return troubled(CHECK, error.trouble, str(error))
@@ -136,7 +143,6 @@ def _why(error: NotLetIn, client: Client, servers: Sequence[tuple[str, int]], se
         if (problem := unreachable(host, port)) is not None:
             known = translated("", problem)
             return found(CHECK, known.id if known else "kafka-unreachable", f"{host}:{port}: {problem}")
-        protocol = str(settings.kafka.options.get("security.protocol", "")).upper()
         if "SSL" not in protocol and speaks_tls(host, port):
             return found(CHECK, "kafka-tls-missing", f"{host}:{port} speaks TLS")
         if client.greeted and "SASL" not in protocol:

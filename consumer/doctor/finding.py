@@ -36,6 +36,10 @@ KNOWN = MappingProxyType(
             "see that what the check speaks to is well; a firewall that drops packets looks like this",
         ),
         "check-failed": (PROBLEM, "report it, with this line: it is a mistake of the doctor's"),
+        "preset-required": (PROBLEM, "set it: only you know it; `skim presets NAME` says what it is"),
+        "preset-login": (PROBLEM, "set kafka.user and kafka.password; `skim presets NAME` says where to get them"),
+        "credentials": (PROBLEM, "mend the file, or set kafka.user and kafka.password yourself"),
+        "group-name": (PROBLEM, "leave kafka.group out, or begin it with {user}-"),
         "kafka-advertised": (
             PROBLEM,
             "the brokers name addresses that can't be reached from here: correct their advertised.listeners",

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaException
 
 from ...scoring.model import Model
 from ..board import key
+from ..client_files import CredentialsError
 from ..config import Settings
 from ..configured import configured_stream
 from . import brokers, machine, store
@@ -37,7 +38,7 @@ def workers(settings: Settings, topic: str, board: str) -> Iterator[Finding]:
         with store.client_of(settings) as client:
             heard = client.zcount(key(board, "workers"), int(client.time()[0]) - HEARD_SECONDS, "+inf")
         about = brokers.Client(settings).consumer.list_topics(topic, timeout=brokers.ASK_SECONDS).topics[topic]
-    except (redis.RedisError, KafkaException):
+    except (redis.RedisError, KafkaException, CredentialsError):
         return
     if about.error is None and heard > len(about.partitions):
         yield found("workers", "workers-idle", f"{heard} workers, {len(about.partitions)} partitions")
