@@ -8,6 +8,11 @@ import typer
 if TYPE_CHECKING:
     from ..consumer.preset import Preset
 
+READ_ONLY = (
+    "Nobody writes there: name a Kafka of yours for dead letters and alerts (SKIM_OUTGOING__BOOTSTRAP), or the first "
+    "message that can't be read ends the worker."
+)
+
 
 def presets(
     name: Annotated[str | None, typer.Argument(help="One of them, in full; all if none.")] = None,
@@ -75,7 +80,7 @@ def in_full(one: "Preset") -> str:
     parts.append("Start:\n" + _indented(one.start))
     if one.own:
         parts.append("A file to start from (skim presets " + one.name + " --toml > skim.toml):\n" + _indented(one.own))
-    parts += [_listed("Mind", one.notes)] if one.notes else []
+    parts.append(_listed("Mind", (*one.notes, READ_ONLY) if one.read_only else one.notes))
     parts += [_listed("Not confirmed", one.unconfirmed)] if one.unconfirmed else []
     return "\n\n".join(parts)
 

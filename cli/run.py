@@ -57,7 +57,7 @@ def run(
     once. The last line is one JSON object: what became of every message. Exit code 0: all is saved.
     """
     from ..consumer.config import load_settings
-    from ..consumer.login import require
+    from ..consumer.login import require, unwritable
     from ..consumer.run import run as run_worker
     from ..consumer.worker import Worker
     from .backfill import Backfill
@@ -81,6 +81,8 @@ def run(
         },
     )
     require(settings)
+    if (warning := unwritable(settings)) is not None:
+        typer.echo(f"skim: {warning}", err=True)
     if start is not None and (warning := goes_on(settings)):
         typer.echo(f"skim: {warning}", err=True)
     stopping = stop_flag()

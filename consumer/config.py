@@ -79,6 +79,13 @@ class KafkaSettings(_Section):
         return until
 
 
+class OutgoingSettings(_Section):
+    """Where dead letters and alerts are written: to the brokers that messages come from, if none are named."""
+
+    bootstrap: str = ""
+    options: dict[str, str | int | bool] = {}  # any librdkafka key, verbatim; those of [kafka] don't hold here
+
+
 class RedisSettings(_Section):
     """Where the board is."""
 
@@ -212,6 +219,7 @@ class Settings(BaseSettings):
     rekey_partitions: Annotated[int, Field(ge=1, le=10_000)] | None = None  # by default as many as the topic has
     model: Path | None = None
     kafka: KafkaSettings = KafkaSettings()
+    outgoing: OutgoingSettings = OutgoingSettings()
     redis: RedisSettings = RedisSettings()
     batch: BatchSettings = BatchSettings()
     board: BoardSettings = BoardSettings()

@@ -34,6 +34,7 @@ class Preset(BaseModel):
     place: str = ""  # kafka.credentials: where its own client keeps logins
     group: Literal["", "user"] = ""  # "user": the brokers want groups that begin with the user's name
     retention: str
+    read_only: bool = True  # dead letters and alerts have to go elsewhere (outgoing.bootstrap)
     start: str  # the lines to start with
     notes: tuple[str, ...] = ()
     unconfirmed: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from ..config import Settings
 from ..connection import SILENT, Trouble, translated
 from ..letter import SUFFIX
 from ..login import NotReady, login_of, require
-from ..run import group_options, kafka_options
+from ..run import group_options, kafka_options, outgoing_options
 from .finding import PROBLEM, Finding, found, ok, troubled
 
 CHECK = "kafka"
@@ -27,14 +27,14 @@ RIGHTS_SECONDS = 2.0  # a question that not every broker understands
 class Client:
     """A consumer that joins no group, creates no topic, and remembers what librdkafka complained of."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, outgoing: bool = False) -> None:
         self.complaints: list[tuple[str, str]] = []  # codes' names and texts
         # Some of it librdkafka only logs.
         log = logging.Logger("librdkafka")
         log.addHandler(_Notes(self.complaints))
+        unjoined = {**outgoing_options(settings), "group.id": "skimstream-unused"}
         options: dict[str, Any] = {
-            **kafka_options(settings),
-            **group_options(settings),
+            **(unjoined if outgoing else {**kafka_options(settings), **group_options(settings)}),
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "allow.auto.create.topics": False,
@@ -103,6 +103,8 @@ def brokers(settings: Settings, topic: str) -> Iterator[Finding]:
     login = options.get("security.protocol", "PLAINTEXT")
     yield ok(CHECK, f"{len(named)} broker{'s' * (len(named) != 1)}, {login}")
     yield from _topic(client, cluster, topic)
+    if settings.outgoing.bootstrap:
+        client = Client(settings, outgoing=True)
     yield from _writable(settings, client, "dead-letters", topic + SUFFIX)
     anomalies = settings.anomalies.topic
     if settings.monitor and anomalies != "":
@@ -213,7 +215,7 @@ def _allowed(settings: Settings, topic: str) -> list[AclOperation]:
     """What may be done with a topic (KIP-430); empty where the brokers don't tell."""
     from confluent_kafka import TopicCollection
 
-    admin = AdminClient({**kafka_options(settings), "log_level": 0})
+    admin = AdminClient({**outgoing_options(settings), "log_level": 0})
     asked = admin.describe_topics(
         TopicCollection([topic]), include_authorized_operations=True, request_timeout=RIGHTS_SECONDS
     )

@@ -13,9 +13,9 @@ from skimstream.cli.main import app
 from skimstream.consumer.client_files import CredentialsError, hop
 from skimstream.consumer.config import ConfigError, Settings, load_settings
 from skimstream.consumer.doctor.brokers import brokers
-from skimstream.consumer.login import NotReady, lacking, login_of, require
+from skimstream.consumer.login import NotReady, lacking, login_of, require, unwritable
 from skimstream.consumer.preset import NAMES, preset_of
-from skimstream.consumer.run import group_options, kafka_options, reading_options
+from skimstream.consumer.run import group_options, kafka_options, outgoing_options, reading_options
 from skimstream.consumer.source import consumer_options
 from stage.tlsport import certificate
 
@@ -195,6 +195,19 @@ def test_the_rule_of_the_group(home: Path) -> None:
     mine = settings("babamul", credentials="babamul", group="night")
     assert [one.id for one in lacking(mine, login_of(mine, home, theirs))] == ["group-name"]
     assert settings("scimma", user="me", group="any").kafka.group == "any"
+
+
+def test_a_stream_that_is_read_only_wants_another_place_to_write() -> None:
+    assert "set outgoing.bootstrap" in str(unwritable(settings("ztf")))
+    assert "set outgoing.bootstrap" in str(unwritable(settings("fink-ztf", bootstrap="fink.example:1")))
+    assert unwritable(settings("ztf-archive")) is unwritable(settings()) is None
+    assert unwritable(settings("rubin", bootstrap="127.0.0.1:1")) is None  # a Kafka of one's own behind the preset
+    mine = load_settings(None, {"preset": "rubin", "outgoing": {"bootstrap": "b:1", "options": {"linger.ms": 7}}})
+    assert unwritable(mine) is None
+    options = outgoing_options(mine)
+    assert (options["bootstrap.servers"], options["linger.ms"]) == ("b:1", 7)
+    assert "security.protocol" not in options
+    assert outgoing_options(settings("rubin"))["security.protocol"] == "SASL_PLAINTEXT"
 
 
 @pytest.fixture
