@@ -10,6 +10,7 @@ from ..schemas.errors import SkimError
 from . import client_files
 from .client_files import CredentialsError, Kept
 from .preset import Preset, preset_of
+from .trust import unreadable
 
 if TYPE_CHECKING:
     from .config import Settings
@@ -91,7 +92,8 @@ def require(settings: "Settings", stream: bool = True) -> None:
         login = login_of(settings)
     except CredentialsError as error:
         raise NotReady([Lack("credentials", str(error))]) from error
-    if found := [*lacking(settings, login, stream)]:
+    wrong = [Lack("kafka-options", says) for says in unreadable(login.options)]
+    if found := [*wrong, *lacking(settings, login, stream)]:
         raise NotReady(found)
 
 

@@ -21,6 +21,7 @@ from ..scoring.model import Model
 from ..scoring.prepare import Reference
 from ..scoring.threshold import SEVERITIES
 from .array_histogram import ArrayHistogram
+from .connection import COMPLAINTS
 from .drift import Drift
 from .partition import Partition
 from .patience import KINDS
@@ -113,7 +114,7 @@ class Metrics:
         )
         self.kafka_errors = Counter(
             "skim_kafka_errors_total",
-            "What the Kafka client complains of; kind: down (no broker answers), other",
+            "What the Kafka client complains of; kind: down (no broker answers), authentication, other",
             ("kind",),
             registry=r,
         )
@@ -220,7 +221,7 @@ class Metrics:
             self.anomalies.labels(stream, severity)
         for event in REBALANCES:
             self.rebalances.labels(event)
-        for kind in ("down", "other"):
+        for kind in COMPLAINTS:
             self.kafka_errors.labels(kind)
         for kind in KINDS:
             self.troubles.labels(kind)

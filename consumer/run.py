@@ -24,7 +24,7 @@ from .board import Board
 from .checkpoint import Begun
 from .config import Settings
 from .configured import configured_stream, decoder_of
-from .connection import translated
+from .connection import complaint, translated
 from .fence import NEW, Fence
 from .health import Health
 from .heartbeat import Heartbeat
@@ -41,6 +41,7 @@ from .rekey import Rekey, RekeyedDecoder, beside, key_only
 from .source import Source
 from .streams.base import Stream
 from .tally import Tally
+from .trust import usual_trust
 from .until import Bounded
 from .watch_settings import notifier_of, watch_of
 from .watchdog import Watchdog
@@ -100,7 +101,8 @@ def kafka_options(settings: Settings, trouble: Callable[[str], None] = lambda ki
 
     Raises `CredentialsError`.
     """
-    return {**_usual(trouble), **login_of(settings).options}
+    options = login_of(settings).options
+    return {**_usual(trouble), **usual_trust(options), **options}
 
 
 def outgoing_options(settings: Settings, trouble: Callable[[str], None] = lambda kind: None) -> Mapping[str, Any]:
@@ -108,7 +110,7 @@ def outgoing_options(settings: Settings, trouble: Callable[[str], None] = lambda
     out = settings.outgoing
     if not out.bootstrap:
         return kafka_options(settings, trouble)
-    return {**_usual(trouble), "bootstrap.servers": out.bootstrap, **out.options}
+    return {**_usual(trouble), "bootstrap.servers": out.bootstrap, **usual_trust(out.options), **out.options}
 
 
 def _usual(trouble: Callable[[str], None]) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def group_options(settings: Settings) -> dict[str, Any]:
 class BrokerLog:
     """Logs what librdkafka complains of, the same complaint at most every ten seconds.
 
-    `trouble(kind)` hears of each: "down" (no broker answers; said again every ten seconds), "other".
+    `trouble(kind)` hears of each: one of `COMPLAINTS`.
     """
 
     SECONDS = 10.0
@@ -148,7 +150,7 @@ class BrokerLog:
 
     def __call__(self, error: KafkaError) -> None:
         """Called by librdkafka; it goes on trying by itself."""
-        self.trouble("down" if error.code() == KafkaError._ALL_BROKERS_DOWN else "other")  # noqa: SLF001
+        self.trouble(complaint(error.name()))
         now = time.monotonic()
         if now - self.logged.get(error.name(), -self.SECONDS) >= self.SECONDS:
             self.logged[error.name()] = now

@@ -4,7 +4,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -12,7 +12,7 @@ from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr
 
 from ...schemas.errors import SkimError
 from ..config import Settings
-from ..connection import SILENT, Trouble, translated
+from ..connection import SILENT, TOKEN_ENDPOINT, Trouble, translated
 from ..letter import SUFFIX
 from ..login import NotReady, login_of, require
 from ..run import group_options, kafka_options, outgoing_options
@@ -93,7 +93,7 @@ def brokers(settings: Settings, topic: str) -> Iterator[Finding]:
     try:
         cluster = metadata(client, topic)
     except NotLetIn as error:
-        yield _why(error, client, servers, str(options.get("security.protocol", "")).upper())
+        yield _why(error, client, servers, options)
         return
     named = [(one.host, one.port) for one in cluster.brokers.values()]
     away = [f"{host}:{port} ({problem})" for host, port in named[:MOST_BROKERS] if (problem := unreachable(host, port))]
@@ -128,19 +128,21 @@ def metadata(client: Client, topic: str, seconds: float = ASK_SECONDS) -> Any:
         except KafkaException as error:
             last = error.args[0].str()
         trouble = client.trouble()
-        if trouble is not None and client.cut_off:  # one server of several may well be away
+        # One server of several may well be away; but without a token there is no server to go to.
+        if trouble is not None and (client.cut_off or trouble[0].id.startswith("kafka-token")):
             raise NotLetIn(*trouble)
         if client.cut_off and wait > 0.5:  # who hangs up at once, again and again, won't say why
             break
         time.sleep(0.05)
         wait *= 2
-    raise NotLetIn(None, last)
+    raise NotLetIn(*(client.trouble() or (None, last)))
 
 
-def _why(error: NotLetIn, client: Client, servers: Sequence[tuple[str, int]], protocol: str) -> Finding:
+def _why(error: NotLetIn, client: Client, servers: Sequence[tuple[str, int]], options: Mapping[str, Any]) -> Finding:
     """librdkafka doesn't always say it: a TLS port hangs up on who doesn't speak TLS, and that is all that is seen."""
     if error.trouble is not None:
         return troubled(CHECK, error.trouble, str(error))
+    protocol = str(options.get("security.protocol", "")).upper()
     for host, port in servers:
         if (problem := unreachable(host, port)) is not None:
             known = translated("", problem)
@@ -149,6 +151,9 @@ def _why(error: NotLetIn, client: Client, servers: Sequence[tuple[str, int]], pr
             return found(CHECK, "kafka-tls-missing", f"{host}:{port} speaks TLS")
         if client.greeted and "SASL" not in protocol:
             return found(CHECK, "kafka-login-missing", f"{host}:{port} is a broker's, and hangs up on us")
+    issuer = options.get("sasl.oauthbearer.token.endpoint.url")
+    if issuer and "SASL" in protocol and not client.complaints:  # an issuer that is unwell (5xx) is asked on in silence
+        return troubled(CHECK, TOKEN_ENDPOINT, f"no token has come from {issuer} in {ASK_SECONDS:g} s")
     return troubled(CHECK, SILENT, str(error))
 
 
