@@ -89,7 +89,7 @@ def settings_of(stage: Stage, preset: str, **changes: Any) -> Any:
     """Changes by name: `at`, `topic`, `group`, `user`, `password`; `set`: librdkafka's options, None is without."""
     door, own = MODES[preset]
     login = {} if door == "{open}" else {"user": USERS[preset], "password": RIGHT}
-    kafka = {"group": f"{USERS[preset]}-night", **login}
+    kafka: dict[str, Any] = {"group": f"{USERS[preset]}-night", **login}
     kafka |= {key: changes[key] for key in ("group", "user", "password") if key in changes}
     options = {key: str(one).format(**stage.names) for key, one in {**own, **changes.get("set", {})}.items() if one}
     kafka |= {"bootstrap": changes.get("at", door).format(**stage.names), "options": options}

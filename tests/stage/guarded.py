@@ -8,6 +8,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
+    UserScramCredentialAlteration,
     UserScramCredentialUpsertion,
 )
 
@@ -85,7 +86,7 @@ class Guarded(Kafka):
     def add_user(self, name: str, password: str) -> None:
         """One who logs in by SCRAM-SHA-512."""
         admin, info = self.admin(), ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4_096)
-        made = [UserScramCredentialUpsertion(name, info, password.encode())]
+        made: list[UserScramCredentialAlteration] = [UserScramCredentialUpsertion(name, info, password.encode())]
         for future in admin.alter_user_scram_credentials(made).values():
             future.result(20)
 
