@@ -170,7 +170,7 @@ def test_a_login_that_is_missing_says_which_variables() -> None:
     with pytest.raises(NotReady, match=r'client id and secret.*kafka.credentials = "gcn"'):
         require(settings("gcn", user="id"), stream=False)
     with pytest.raises(NotReady, match=r"begin with babamul-.*an e-mail address isn't one"):
-        require(settings("babamul", **{**ME, "user": "me@example.org"}))
+        require(settings("babamul", **{**ME, "user": "me@example.org"}), stream=False)
     done = CliRunner().invoke(app, ["run", "--preset", "rubin"])
     assert isinstance(done.exception, NotReady)
     # Brokers that want no login, as one's own behind a preset, need none.
@@ -193,7 +193,7 @@ def test_the_rule_of_the_group(home: Path) -> None:
     # A user's name that only a file or a variable knows is not known before it is needed.
     theirs = {"BABAMUL_KAFKA_USERNAME": "babamul-me", "BABAMUL_KAFKA_PASSWORD": "hush"}
     mine = settings("babamul", credentials="babamul", group="night")
-    assert [one.id for one in lacking(mine, login_of(mine, home, theirs))] == ["group-name"]
+    assert [one.id for one in lacking(mine, login_of(mine, home, theirs), stream=False)] == ["group-name"]
     assert settings("scimma", user="me", group="any").kafka.group == "any"
 
 
