@@ -60,10 +60,12 @@ class Box:
         """As the settings say."""
         from ..consumer.config import load_settings
         from ..consumer.letter import SUFFIX
-        from ..consumer.run import kafka_options
+        from ..consumer.run import outgoing_options
 
-        options = kafka_options(load_settings(config, {"kafka": {"bootstrap": kafka}}))
-        return cls(topic.removesuffix(SUFFIX), options)
+        settings = load_settings(config, {"kafka": {"bootstrap": kafka}})
+        if kafka and settings.outgoing.bootstrap:
+            settings = load_settings(config, {"outgoing": {"bootstrap": kafka}})
+        return cls(topic.removesuffix(SUFFIX), outgoing_options(settings))
 
     def survey(self) -> "Survey":
         """What there is."""

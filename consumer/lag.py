@@ -121,9 +121,9 @@ class Surveyor:
         self.topics: Topics = Single(rekeyed(topics.name)) if settings.rekey else topics
         self.topic = self.topics.name
         self.board = settings.board.name or named
-        self.group = settings.kafka.group
         self.client = client
         options = {**kafka_options(settings), **group_options(settings), "enable.auto.commit": False}
+        self.group = str(options["group.id"])
         options.pop("group.instance.id", None)
         self.consumer = Consumer(options | {"allow.auto.create.topics": False})
 

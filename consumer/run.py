@@ -31,6 +31,7 @@ from .health import Health
 from .heartbeat import Heartbeat
 from .internal import ensure, rekeyed
 from .letter import SUFFIX
+from .login import login_of, require
 from .metrics import Metrics, serve
 from .nights import Nights
 from .outgoing import Outgoing
@@ -98,23 +99,42 @@ def connect(settings: Settings, retries: int = REDIS_RETRIES) -> redis.Redis:
 
 
 def kafka_options(settings: Settings, trouble: Callable[[str], None] = lambda kind: None) -> Mapping[str, Any]:
-    """librdkafka's options: ours, then the user's own, which win. `trouble` hears of errors, as `BrokerLog` says."""
+    """librdkafka's options: ours, the login, the user's own, which win. `trouble` hears of errors, as `BrokerLog` says.
+
+    Raises `CredentialsError`.
+    """
+    return {**_usual(trouble), **login_of(settings).options}
+
+
+def outgoing_options(settings: Settings, trouble: Callable[[str], None] = lambda kind: None) -> Mapping[str, Any]:
+    """The same for the brokers that dead letters and alerts are written to: public streams take none."""
+    out = settings.outgoing
+    if not out.bootstrap:
+        return kafka_options(settings, trouble)
+    return {**_usual(trouble), "bootstrap.servers": out.bootstrap, **out.options}
+
+
+def _usual(trouble: Callable[[str], None]) -> dict[str, Any]:
     return {
-        "bootstrap.servers": settings.kafka.bootstrap,
         "client.id": "skimstream",
         "reconnect.backoff.ms": 500,
         # By itself librdkafka writes twenty lines a second to standard error while no broker answers.
         "log_level": 2,
         "error_cb": BrokerLog(trouble),
-        **settings.kafka.options,
     }
+
+
+def reading_options(settings: Settings) -> dict[str, Any]:
+    """For who reads a topic outside of any group: some brokers refuse names of groups even if nobody joins them."""
+    return {**kafka_options(settings), "group.id": login_of(settings).group}
 
 
 def group_options(settings: Settings) -> dict[str, Any]:
     """librdkafka's options of the consumer group; those the user gives himself win."""
-    kafka = settings.kafka
+    kafka, login = settings.kafka, login_of(settings)
     member = {"group.instance.id": kafka.member} if kafka.member else {}
-    return {"group.id": kafka.group, "group.protocol": kafka.protocol, **member, **kafka.options}
+    explicit = {name: login.options[name] for name in kafka.options}
+    return {"group.id": login.group, "group.protocol": kafka.protocol, **member, **explicit}
 
 
 class BrokerLog:
@@ -192,11 +212,12 @@ def run(
 
     Raises `SkimError` for what a person has to mend.
     """
+    require(settings)
     stream = configured_stream(settings)
     topics: Topics = settings.topics
     client = connect(settings)
     metrics = Metrics(CollectorRegistry(), stream.name, stream.unscored_reasons)
-    options = kafka_options(settings, lambda kind: metrics.kafka_errors.labels(kind).inc())
+    options = outgoing_options(settings, lambda kind: metrics.kafka_errors.labels(kind).inc())
     warm_up(stream, model)
     board = Board(client, settings.board.name or stream.name, settings.board.kept, settings.board.days)
     decoder = decoder_of(settings, stream, make=RekeyedDecoder if settings.rekey else Decoder)
@@ -222,7 +243,8 @@ def run(
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     server.set_app(health.beside(make_wsgi_app(metrics.registry)))
     try:
-        group: dict[str, Any] = {**options, **group_options(settings)}
+        incoming = kafka_options(settings, lambda kind: metrics.kafka_errors.labels(kind).inc())
+        group: dict[str, Any] = {**incoming, **group_options(settings)}
         start: Place = place_of(settings.kafka.start)
         keyed = decoder.framing in ("auto", "key")
         with ExitStack() as stack:

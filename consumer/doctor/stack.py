@@ -8,6 +8,7 @@ from confluent_kafka import KafkaException
 
 from ...scoring.model import Model
 from ..board import key
+from ..client_files import CredentialsError
 from ..config import Settings
 from ..configured import configured_stream
 from . import brokers, machine, store
@@ -38,7 +39,7 @@ def workers(settings: Settings, board: str) -> Iterator[Finding]:
         consumer = brokers.Client(settings).consumer
         names = settings.topics.now()
         about = [consumer.list_topics(name, timeout=brokers.ASK_SECONDS).topics[name] for name in names]
-    except (redis.RedisError, KafkaException):
+    except (redis.RedisError, KafkaException, CredentialsError):
         return
     partitions = sum(len(one.partitions) for one in about if one.error is None)
     if partitions and heard > partitions:
