@@ -132,10 +132,11 @@ def test_what_is_written_to_other_brokers_is_looked_for_there(cluster: MockClust
     cluster.create_topic("alerts")
     with MockCluster(1) as mine:
         mine.create_topic("alerts.dlq")
-        found_ = ids(brokers.brokers(settings(cluster.bootstrap, outgoing={"bootstrap": mine.bootstrap}), "alerts"))
+        chosen = settings(cluster.bootstrap, outgoing={"bootstrap": mine.bootstrap})
+        found_ = ids(brokers.brokers(chosen, Single("alerts")))
         assert found_["dead-letters"] == ["ok"]
         mine.topic_error("alerts.dlq", KafkaError.TOPIC_AUTHORIZATION_FAILED)
-        found_ = ids(brokers.brokers(settings(cluster.bootstrap, outgoing={"bootstrap": mine.bootstrap}), "alerts"))
+        found_ = ids(brokers.brokers(chosen, Single("alerts")))
         assert found_["dead-letters"] == ["dead-letters-acl"]
 
 
