@@ -19,7 +19,7 @@ from skimstream.consumer.run import group_options, kafka_options, outgoing_optio
 from skimstream.consumer.source import consumer_options
 from stage.tlsport import certificate
 
-ME = {"user": "me", "password": "hush"}
+ME: dict[str, Any] = {"user": "me", "password": "hush"}
 NOWHERE = Path("/nowhere")
 
 
