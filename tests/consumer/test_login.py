@@ -17,6 +17,7 @@ from skimstream.consumer.login import NotReady, lacking, login_of, require, unwr
 from skimstream.consumer.preset import NAMES, preset_of
 from skimstream.consumer.run import group_options, kafka_options, outgoing_options, reading_options
 from skimstream.consumer.source import consumer_options
+from skimstream.consumer.topics import Single
 from stage.tlsport import certificate
 
 ME: dict[str, Any] = {"user": "me", "password": "hush"}
@@ -176,9 +177,9 @@ def test_a_login_that_is_missing_says_which_variables() -> None:
     # Brokers that want no login, as one's own behind a preset, need none.
     assert lacks(settings("rubin", {"security.protocol": "PLAINTEXT"})) == []
     assert lacks(settings()) == []
-    found = [one.id for one in brokers(settings("rubin", user="me"), "t")]
+    found = [one.id for one in brokers(settings("rubin", user="me"), Single("t"))]
     assert found == ["preset-login"]
-    [credentials] = brokers(settings("rubin", password_file=NOWHERE / "x"), "t")
+    [credentials] = brokers(settings("rubin", password_file=NOWHERE / "x"), Single("t"))
     assert credentials.id == "credentials"
 
 

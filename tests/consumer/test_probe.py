@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from skimstream.consumer.address import Address
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.config import load_settings
 from skimstream.consumer.probe import COMMAND, prober
@@ -31,7 +32,7 @@ probe.main()
 
 def batch_of(*values: bytes | None) -> Batch:
     offsets = [100 + 2 * i for i in range(len(values))]
-    return Batch("t", 0, 100, offsets[-1] + 1, offsets, list(values), [0] * len(values))
+    return Batch(Address("t", 0), 100, offsets[-1] + 1, offsets, list(values), [0] * len(values))
 
 
 @pytest.fixture(scope="module")
