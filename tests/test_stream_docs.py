@@ -13,6 +13,7 @@ from skimstream.consumer.preset import NAMES, Preset, presets
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "streams"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SKIM = get_command(app)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#([a-z0-9-]+))?\)")
 
 
@@ -25,7 +26,7 @@ def lines_in(text: str) -> list[str]:
 def parse(line: str) -> None:
     """Raises click's UsageError where `skim` would."""
     words = shlex.split(line.partition(" > ")[0].rstrip("& "), comments=True)
-    command, context = get_command(app), None
+    command, context = SKIM, None
     while True:
         context = command.make_context(words[0], words[1:], parent=context)
         if not isinstance(command, typer.core.TyperGroup):
