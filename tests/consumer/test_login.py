@@ -20,7 +20,7 @@ from skimstream.consumer.source import consumer_options
 from skimstream.consumer.topics import Single
 from stage.tlsport import certificate
 
-ME = {"user": "me", "password": "hush"}
+ME: dict[str, Any] = {"user": "me", "password": "hush"}
 NOWHERE = Path("/nowhere")
 
 
@@ -114,6 +114,18 @@ def test_hops_file_is_read_when_asked_and_chosen_by_host(home: Path) -> None:
     )
     moved = {"XDG_CONFIG_HOME": str(home / ".config")}
     assert login_of(settings("scimma", credentials="hop"), NOWHERE, moved).user == "me-12"
+
+
+def test_what_a_client_keeps_comes_before_the_preset(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = home / ".config/hop/auth.toml"
+    file.write_text(HOP.replace('"kafka.scimma.org"', '"kafka.scimma.org"\nmechanism = "SCRAM_SHA_256"'))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    mine = settings("scimma", {"linger.ms": 7}, credentials="hop")
+    everything = {**kafka_options(mine), **group_options(mine)}  # as a worker has them
+    assert (everything["sasl.mechanism"], everything["linger.ms"]) == ("SCRAM-SHA-256", 7)
+    own = settings("scimma", {"sasl.mechanism": "PLAIN"}, credentials="hop")
+    assert {**kafka_options(own), **group_options(own)}["sasl.mechanism"] == "PLAIN"
 
 
 def test_hops_file_that_is_not_to_be_used(home: Path) -> None:

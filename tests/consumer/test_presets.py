@@ -15,6 +15,7 @@ from skimstream.consumer.config import ConfigError, Settings, load_settings
 from skimstream.consumer.configured import configured_stream, decoder_of
 from skimstream.consumer.origins import Origins, effective
 from skimstream.consumer.preset import NAMES, Preset, preset_of, presets
+from skimstream.consumer.streams.own import Own
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -191,6 +192,7 @@ def test_the_file_of_a_preset_reads_such_messages(name: str, path: str, value: f
     file.write_text(preset_of(name).own)
     settings = load_settings(file, {})
     stream = configured_stream(settings)
+    assert isinstance(stream, Own)
     if name == "antares":
         bson = pytest.importorskip("bson", reason="needs the extra antares")
         values = [zlib.compress(bson.encode(one)) for one in alerts(name)]
