@@ -58,6 +58,7 @@ class LabelFeed(BaseModel):
     field: Entity
     event_time: Entity
     delay: str = "7d"
+    topic: str = ""  # of labels alone, that `skim join` copies into the stream's
 
     @property
     def seconds(self) -> float:
@@ -125,7 +126,8 @@ class Definition(BaseModel):
     def digest(self) -> str:
         """Changes with all that changes what is remembered: another definition can't go on with this one's state."""
         faces = {"topic", "framing", "schema_file", "model", "features", "units", "kept", "day_begins", "window_days"}
-        return sha256(self.model_dump_json(exclude=faces).encode()).hexdigest()[:8]
+        left_out: dict[str, bool | set[str]] = {**dict.fromkeys(faces, True), "labels": {"topic"}}
+        return sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()[:8]
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -223,7 +225,7 @@ def _said(error: Mapping[str, Any]) -> str:
     """pydantic's finding in our words, where ours say more."""
     given, key = error.get("input"), str(error["loc"][0]) if error["loc"] else ""
     if key == "labels" and error["type"] in ("missing", "extra_forbidden"):
-        return f"labels have field, event_time and delay{nearest(str(error['loc'][-1]), LabelFeed.model_fields)}"
+        return f"labels have field, event_time, delay and topic{nearest(str(error['loc'][-1]), LabelFeed.model_fields)}"
     if error["type"] == "extra_forbidden":
         return _unknown(key)
     if error["type"] == "missing":
