@@ -34,6 +34,7 @@ def join(
     from ..consumer.config import load_settings
     from ..consumer.configured import configured_stream, decoder_of
     from ..consumer.join import Join, JoinError
+    from ..consumer.label import SUFFIX
     from ..consumer.run import kafka_options
     from ..consumer.streams.own import Own
     from .signals import stop_flag
@@ -43,7 +44,7 @@ def join(
     if not isinstance(kind, Own):
         raise JoinError(labels or events, f"{kind.name} has no labels; define a stream of your own (--config)")
     feed = kind.definition.labels
-    found = labels or (feed and feed.topic) or f"{events}.labels"
+    found = labels or (feed and feed.topic) or events + SUFFIX
     joining = Join(kind, events, found, decoder_of(settings, kind), kafka_options(settings), remembered)
     typer.echo(f"skim: labels of {found} to {events}; Ctrl-C to stop", err=True)
     typer.echo(json.dumps(asdict(joining.run(stop_flag().is_set, once))))

@@ -17,6 +17,8 @@ from ..schemas.framing import unframe
 from .streams.definition import TimeFormat
 from .streams.own import A_SECOND
 
+#: A stream's topic of labels, unless another is named.
+SUFFIX = ".labels"
 FIELDS = ("event_id", "label", "kind", "time")
 YES, NO = (1, True, "1", "true"), (0, False, "0", "false")
 
