@@ -145,6 +145,7 @@ build/tools/unpacked:
 	$(BIN)/pip install -q -e '.[e2e]'
 	command -v chromium || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } || echo 'no Chromium: its tests are skipped'
 	mkdir -p build/e2e/axe && cd build/e2e/axe && npm pack --silent axe-core@4 && tar xzf axe-core-*.tgz package/axe.min.js || echo 'no axe-core: its test is skipped'
+	mkdir -p build/e2e/asyncapi && cd build/e2e/asyncapi && npm pack --silent @asyncapi/specs@6 && tar xzf asyncapi-specs-*.tgz package/schemas/3.0.0.json || echo 'no AsyncAPI schema: its test is skipped'
 	touch $@
 
 .venv/fuzz: pyproject.toml | .venv/dev
