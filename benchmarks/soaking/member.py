@@ -24,7 +24,7 @@ class Member:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.command = [
-            *(Path(sys.executable).with_name("skim"), "run", "behaviour", "--topic", topic),
+            *(str(Path(sys.executable).with_name("skim")), "run", "behaviour", "--topic", topic),
             *("--kafka", bootstrap, "--redis", redis, "--metrics-port", str(self.port)),
         ]
         self.environment = {
