@@ -109,10 +109,14 @@ class RedisSettings(_Section):
 
 
 class BatchSettings(_Section):
-    """A batch ends at `size` messages or after `seconds`, whichever comes first. No effect on scores."""
+    """A batch ends at `size` messages or after `seconds` at the latest; while more wait, it grows up to `most`.
+
+    No effect on scores.
+    """
 
     size: Annotated[int, Field(ge=1, le=100_000)] = 500
     seconds: Annotated[float, Field(gt=0, le=10)] = 0.1
+    most: Annotated[int, Field(ge=1, le=100_000)] = 4_000
 
 
 class BoardSettings(_Section):
@@ -254,6 +258,11 @@ class Settings(BaseSettings):
     def again(self) -> Self:
         """The same, read anew. Raises as `load_settings`."""
         return cast(Self, load_settings(self._file, self._flags))
+
+    @property
+    def batch_most(self) -> int:
+        """The largest batch whose objects are in memory together for certain."""
+        return min(self.batch.most, self.state.capacity)
 
     @property
     def topics(self) -> Single | Nightly:

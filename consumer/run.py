@@ -266,7 +266,7 @@ def run(
             stack.enter_context(worker.heartbeat)
             log.info("running", extra={"stream": stream.name, "topic": topics.name, "model": model.id})
             over = health.watching(lambda: source.through or stopping())
-            worker.run(source, over, settings.batch.size, settings.batch.seconds)
+            worker.run(source, over, settings.batch.size, settings.batch.seconds, settings.batch_most)
     except redis.RedisError as error:
         raise RedisUnavailable(str(error)) from error
     finally:

@@ -37,6 +37,7 @@ from .letter import DeadLetterError, Letter
 from .memory import Memory
 from .metrics import Metrics
 from .opening import LostOffsets, settle
+from .pace import Pace
 from .partition import Featured, Partition
 from .patience import Interrupted, Patience, Unavailable, kind_of, later
 from .pulse import Pulse
@@ -111,18 +112,20 @@ class Worker:
         self.applied: dict[Address, int] = {}  # told to Kafka again and again: a commit may fail in a rebalance
         self.read_until = 0.0  # when the last message read was produced, seconds since the epoch
 
-    def run(self, source: Batches, stopping: Callable[[], bool], size: int = 500, seconds: float = 0.1) -> None:
-        """Take batches until `stopping()`; it is asked between batches, and in outages."""
+    def run(
+        self, source: Batches, stopping: Callable[[], bool], size: int = 500, seconds: float = 0.1, most: int = 0
+    ) -> None:
+        """Take batches until `stopping()`; it is asked between batches, and in outages. The numbers: see `Pace`."""
         self.stopping = stopping
         try:
-            self._run(source, size, seconds)
+            self._run(source, Pace(size, seconds, most))
         except SkimError:
             raise
         except BaseException:
             self.crashed = True  # the mark of what was in flight must stay, as if the process had been killed
             raise
 
-    def _run(self, source: Batches, size: int, seconds: float) -> None:
+    def _run(self, source: Batches, pace: Pace) -> None:
         self.patience = Patience(source.idle, self._trouble, lambda: self._over(source))
         reported = 0.0
         while not self.stopping():
@@ -130,9 +133,11 @@ class Worker:
                 for address in source.due():
                     with self._fenced(source, address):
                         self.open(source, address)
-                for batch in source.batches(size, seconds):
+                batches, began = source.batches(pace.size, pace.seconds), time.perf_counter()
+                for batch in batches:
                     with self._fenced(source, batch.address):
                         self.take(batch)
+                pace.took(batches, time.perf_counter() - began)
                 for address, partition in list(self.partitions.items()):
                     with self._fenced(source, address):
                         self.save_if_due(partition)
