@@ -10,6 +10,7 @@ import typer
 from ..schemas.errors import SkimError
 
 if TYPE_CHECKING:
+    from ..consumer.config import Settings
     from .guess import Guess
 
 
@@ -71,7 +72,7 @@ def init(
         records = of_files(files or (), count)
     if not records:
         raise NoSample(topic or ", ".join(map(str, files or ())))
-    head = kafka_of(settings.preset, settings.kafka.bootstrap, f"skimstream-{name}")
+    head = kafka_of(settings, f"skimstream-{name}")
     text = written(name, guess(records, key, time), len(records), topic or name, framing, head)
     try:
         definitions_in(text, Path())
@@ -92,11 +93,13 @@ class NoSample(SkimError):
         self.where = where
 
 
-def kafka_of(preset: str, bootstrap: str, group: str) -> list[str]:
+def kafka_of(settings: "Settings", group: str) -> list[str]:
     """The lines that say where messages come from; the group of a preset may have a rule of its own."""
-    if preset:
-        return [f"preset = {_text(preset)}  # its login: skim presets {preset}"]
-    return ["[kafka]", f"bootstrap = {_text(bootstrap)}", f"group = {_text(group)}"]
+    preset, bootstrap = settings.preset, ["[kafka]", f"bootstrap = {_text(settings.kafka.bootstrap)}"]
+    if not preset:
+        return [*bootstrap, f"group = {_text(group)}"]
+    named = "bootstrap" in settings.kafka.model_fields_set and ("kafka", "bootstrap") not in settings.brought
+    return [f"preset = {_text(preset)}  # its login: skim presets {preset}", *(bootstrap if named else ())]
 
 
 def written(name: str, found: "Guess", records: int, topic: str, framing: str, kafka: list[str]) -> str:

@@ -83,8 +83,10 @@ def table_of(found: "Lag") -> "Table":
         table.add_column(name, justify="right")
     table.add_column("lag", footer=f"{found.total:,}", justify="right")
     table.add_column("", footer=f"not begun: {found.untouched:,} messages" if found.untouched else "")
+    several = len({one.partition.topic for one in found.stands}) > 1
     for one in found.stands:
         numbers = (one.offset, one.low, one.high, one.copy, one.lag)
         said = "not begun" if one.offset is None else one.problem
-        table.add_row(str(one.partition), *("–" if n is None else f"{n:,}" for n in numbers), said)
+        partition = one.partition.name if several else str(one.partition.number)
+        table.add_row(partition, *("–" if n is None else f"{n:,}" for n in numbers), said)
     return table

@@ -15,6 +15,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
 from .init import init
+from .join import join
 from .lag import lag
 from .models import models
 from .notify import notify
@@ -44,6 +45,7 @@ for verb in (
     run,
     replay,
     simulate,
+    join,
     train,
     evaluate,
     top,

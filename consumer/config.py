@@ -30,6 +30,7 @@ from .rule import Rule
 from .streams.definition import Definition
 from .streams.toml_lines import Place
 from .summary_settings import SummarySettings
+from .topics import Nightly, Single, topics_of
 
 
 class ConfigError(SkimError):
@@ -55,6 +56,7 @@ class KafkaSettings(_Section):
     member: str = ""  # a name of its own for each worker: static membership, no rebalance when it restarts
     # For partitions that the board has no offset of: earliest, latest, a time (2026-11-20T03:00Z), a file of offsets.
     start: str = "earliest"
+    nights: Annotated[int, Field(ge=1, le=30)] = 2  # of a topic a night (`topic` with {date:…}), so many are read
     until: str = ""  # where a worker ends: now, a time, a file of offsets; it goes on for ever without
     # When the topic no longer has the records to go on from (retention): end with an error, or skip them and say so.
     lost_offsets: LostOffsets = "stop"
@@ -107,10 +109,14 @@ class RedisSettings(_Section):
 
 
 class BatchSettings(_Section):
-    """A batch ends at `size` messages or after `seconds`, whichever comes first. No effect on scores."""
+    """A batch ends at `size` messages or after `seconds` at the latest; while more wait, it grows up to `most`.
+
+    No effect on scores.
+    """
 
     size: Annotated[int, Field(ge=1, le=100_000)] = 500
     seconds: Annotated[float, Field(gt=0, le=10)] = 0.1
+    most: Annotated[int, Field(ge=1, le=100_000)] = 4_000
 
 
 class BoardSettings(_Section):
@@ -254,6 +260,16 @@ class Settings(BaseSettings):
         return cast(Self, load_settings(self._file, self._flags))
 
     @property
+    def batch_most(self) -> int:
+        """The largest batch whose objects are in memory together for certain."""
+        return min(self.batch.most, self.state.capacity)
+
+    @property
+    def topics(self) -> Single | Nightly:
+        """What is read: the topic, the stream's name if none is set; or those of the last nights."""
+        return topics_of(self.topic or self.stream, self.kafka.nights)
+
+    @property
     def own(self) -> Mapping[str, Definition]:
         """The streams that the file defines."""
         return self._own
@@ -290,6 +306,12 @@ class Settings(BaseSettings):
         if self.state.capacity < self.batch.size:
             raise ValueError("state.capacity must be batch.size or more: a batch's objects are in memory together")
         return self
+
+    @field_validator("topic")
+    @classmethod
+    def _is_a_topic(cls, topic: str) -> str:
+        topics_of(topic, 1)
+        return topic
 
     @model_validator(mode="after")
     def _the_group_is_let_in(self) -> Self:

@@ -115,10 +115,10 @@ def lacking(settings: "Settings", login: Login, stream: bool = True) -> list[Lac
 
 def unwritable(settings: "Settings") -> str | None:
     """A warning if what the worker writes would go to brokers that take nothing."""
-    if not settings.preset or settings.outgoing.bootstrap or not preset_of(settings.preset).read_only:
+    if not settings.preset or settings.outgoing.bootstrap:
         return None
     if "kafka.bootstrap" not in preset_of(settings.preset).required and ("kafka", "bootstrap") not in settings.brought:
-        return None  # other brokers than the preset's
+        return None  # brokers of one's own
     return (
         f"{settings.preset} is read only: set outgoing.bootstrap (SKIM_OUTGOING__BOOTSTRAP) to a Kafka of yours, for "
         "dead letters and alerts; without it the first message that can't be read ends the worker"

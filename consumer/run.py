@@ -20,6 +20,7 @@ from ..schemas.decode import Decoder
 from ..schemas.errors import SkimError
 from ..schemas.gather import gather
 from ..scoring.model import Model
+from .address import Address
 from .board import Board
 from .checkpoint import Begun
 from .config import Settings
@@ -32,6 +33,7 @@ from .internal import ensure, rekeyed
 from .letter import SUFFIX
 from .login import login_of, require
 from .metrics import Metrics, serve
+from .nights import Nights
 from .outgoing import Outgoing
 from .partition import Partition
 from .place import Place, place_of, until_of
@@ -41,6 +43,7 @@ from .rekey import Rekey, RekeyedDecoder, beside, key_only
 from .source import Source
 from .streams.base import Stream
 from .tally import Tally
+from .topics import Nightly, Single, Topics
 from .trust import usual_trust
 from .until import Bounded
 from .watch_settings import notifier_of, watch_of
@@ -161,11 +164,11 @@ class BrokerLog:
 
 def rekey_of(settings: Settings, stream: Stream) -> Rekey:
     """The stage that repartitions the topic. Raises `InternalTopicError`."""
-    options, topic = kafka_options(settings), settings.topic or stream.name
+    options, topics = kafka_options(settings), settings.topics
     group = {**options, **group_options(settings)}
     return Rekey(
-        topic,
-        ensure(options, topic, settings.rekey_partitions),
+        topics,
+        ensure(options, topics, settings.rekey_partitions),
         decoder_of(settings, stream, key_only(stream.wanted, stream.key_field)),
         stream.key_field,
         {**group, "group.id": f"{group['group.id']}.rekey"},
@@ -181,7 +184,7 @@ def warm_up(stream: Stream, model: Model) -> None:
     empty = io.BytesIO()
     fastavro.writer(empty, {"type": "record", "name": "empty", "fields": []}, [{}])
     Decoder(stream.wanted).decode([empty.getvalue()])
-    partition = Partition("", stream, model, Begun(Fence(0, f"0:{NEW}:0"), "", ""))
+    partition = Partition(Address("", 0), stream, model, Begun(Fence(0, f"0:{NEW}:0"), "", ""))
     columns = gather([{}, {}], stream.wanted)  # two rows: numba compiles anew for the layout of fewer
     partition.check(columns)
     partition.missing(columns)
@@ -213,7 +216,7 @@ def run(
     """
     require(settings)
     stream = configured_stream(settings)
-    topic = settings.topic or stream.name
+    topics: Topics = settings.topics
     client = connect(settings)
     metrics = Metrics(CollectorRegistry(), stream.name, stream.unscored_reasons)
     options = outgoing_options(settings, lambda kind: metrics.kafka_errors.labels(kind).inc())
@@ -233,6 +236,7 @@ def run(
         watchdog=Watchdog(settings.watchdog.seconds),
         probe=prober(settings),
         watch=watch,
+        box=topics.name if isinstance(topics, Nightly) and not settings.rekey else "",
     )
     health = Health(lambda: metrics.registry.get_sample_value("skim_paused") == 1)
     worker.heartbeat = Heartbeat(settings.heartbeat.seconds)
@@ -249,21 +253,22 @@ def run(
             if settings.rekey:
                 stopping = stack.enter_context(beside(rekey_of(settings, stream), stopping))
                 # What the stage has copied is to be read, whenever it began; aborted copies are not.
-                topic, start, group["isolation.level"] = rekeyed(topic), "earliest", "read_committed"
+                topics, start, group["isolation.level"] = Single(rekeyed(topics.name)), "earliest", "read_committed"
+            heard = Nights(client, board.stream, settings.topics).begun
             if settings.kafka.until:
                 end = until_of(settings.kafka.until)
-                source: Source = Bounded(topic, group, start, worker.dropped, keyed, end)
+                source: Source = Bounded(topics, group, start, worker.dropped, keyed, end, heard)
             else:
-                source = Source(topic, group, start, worker.dropped, keyed)
+                source = Source(topics, group, start, worker.dropped, keyed, heard)
             stack.enter_context(source)
             health.source = source
             ready(server.server_port, source.problem())
-            provide(options, topic + SUFFIX)
+            provide(options, topics.name + SUFFIX)
             stack.enter_context(notifier)
             stack.enter_context(worker.heartbeat)
-            log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
+            log.info("running", extra={"stream": stream.name, "topic": topics.name, "model": model.id})
             over = health.watching(lambda: source.through or stopping())
-            worker.run(source, over, settings.batch.size, settings.batch.seconds)
+            worker.run(source, over, settings.batch.size, settings.batch.seconds, settings.batch_most)
     except redis.RedisError as error:
         raise RedisUnavailable(str(error)) from error
     finally:

@@ -16,6 +16,7 @@ from ..connection import SILENT, TOKEN_ENDPOINT, Trouble, translated
 from ..letter import SUFFIX
 from ..login import NotReady, login_of, require
 from ..run import group_options, kafka_options, outgoing_options
+from ..topics import Topics
 from .finding import PROBLEM, Finding, found, ok, troubled
 
 CHECK = "kafka"
@@ -76,8 +77,9 @@ class _Notes(logging.Handler):
         self.notes.append(("", record.getMessage().rpartition("]: ")[2]))
 
 
-def brokers(settings: Settings, topic: str) -> Iterator[Finding]:
+def brokers(settings: Settings, topics: Topics) -> Iterator[Finding]:
     """What stands between us and the topic; what comes after the first thing that does isn't looked at."""
+    topic = topics.now()[0]
     try:
         require(settings)
         options = login_of(settings).options
@@ -102,10 +104,10 @@ def brokers(settings: Settings, topic: str) -> Iterator[Finding]:
         return
     login = options.get("security.protocol", "PLAINTEXT")
     yield ok(CHECK, f"{len(named)} broker{'s' * (len(named) != 1)}, {login}")
-    yield from _topic(client, cluster, topic)
+    yield from _topics(client, cluster, topics)
     if settings.outgoing.bootstrap:
         client = Client(settings, outgoing=True)
-    yield from _writable(settings, client, "dead-letters", topic + SUFFIX)
+    yield from _writable(settings, client, "dead-letters", topics.name + SUFFIX)
     anomalies = settings.anomalies.topic
     if settings.monitor and anomalies != "":
         yield from _writable(settings, client, "anomalies", anomalies or f"skim.{settings.stream}.anomalies")
@@ -155,6 +157,19 @@ def _why(error: NotLetIn, client: Client, servers: Sequence[tuple[str, int]], op
     if issuer and "SASL" in protocol and not client.complaints:  # an issuer that is unwell (5xx) is asked on in silence
         return troubled(CHECK, TOKEN_ENDPOINT, f"no token has come from {issuer} in {ASK_SECONDS:g} s")
     return troubled(CHECK, SILENT, str(error))
+
+
+def _topics(client: Client, cluster: Any, topics: Topics) -> Iterator[Finding]:
+    """The topic; of a topic a night, the latest that is there. None of them: it may be cloudy."""
+    latest, *before = topics.now()
+    if not before or cluster.topics[latest].error is None:
+        yield from _topic(client, cluster, latest)
+        return
+    for name in before:
+        if (cluster := metadata(client, name)).topics[name].error is None:
+            yield from _topic(client, cluster, name)
+            return
+    yield found("topic", "topic-empty", f"{' or '.join(topics.now())} is not there yet; it will be read when it is")
 
 
 def _topic(client: Client, cluster: Any, topic: str) -> Iterator[Finding]:

@@ -125,8 +125,10 @@ def test_days_are_times_where_the_name_says_so(name: str, epoch: float, form: st
 
 
 def test_a_preset_stands_for_its_brokers() -> None:
-    assert kafka_of("gcn", "b:1", "g") == ['preset = "gcn"  # its login: skim presets gcn']
-    assert kafka_of("", "b:1", "g") == ["[kafka]", 'bootstrap = "b:1"', 'group = "g"']
+    said, mine = 'preset = "gcn"  # its login: skim presets gcn', {"kafka": {"bootstrap": "b:1"}}
+    assert kafka_of(load_settings(None, {"preset": "gcn"}), "g") == [said]
+    assert kafka_of(load_settings(None, {"preset": "gcn", **mine}), "g") == [said, "[kafka]", 'bootstrap = "b:1"']
+    assert kafka_of(load_settings(None, mine), "g") == ["[kafka]", 'bootstrap = "b:1"', 'group = "g"']
 
 
 @pytest.mark.parametrize(

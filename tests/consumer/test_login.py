@@ -17,9 +17,10 @@ from skimstream.consumer.login import NotReady, lacking, login_of, require, unwr
 from skimstream.consumer.preset import NAMES, preset_of
 from skimstream.consumer.run import group_options, kafka_options, outgoing_options, reading_options
 from skimstream.consumer.source import consumer_options
+from skimstream.consumer.topics import Single
 from stage.tlsport import certificate
 
-ME = {"user": "me", "password": "hush"}
+ME: dict[str, Any] = {"user": "me", "password": "hush"}
 NOWHERE = Path("/nowhere")
 
 
@@ -115,6 +116,18 @@ def test_hops_file_is_read_when_asked_and_chosen_by_host(home: Path) -> None:
     assert login_of(settings("scimma", credentials="hop"), NOWHERE, moved).user == "me-12"
 
 
+def test_what_a_client_keeps_comes_before_the_preset(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = home / ".config/hop/auth.toml"
+    file.write_text(HOP.replace('"kafka.scimma.org"', '"kafka.scimma.org"\nmechanism = "SCRAM_SHA_256"'))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    mine = settings("scimma", {"linger.ms": 7}, credentials="hop")
+    everything = {**kafka_options(mine), **group_options(mine)}  # as a worker has them
+    assert (everything["sasl.mechanism"], everything["linger.ms"]) == ("SCRAM-SHA-256", 7)
+    own = settings("scimma", {"sasl.mechanism": "PLAIN"}, credentials="hop")
+    assert {**kafka_options(own), **group_options(own)}["sasl.mechanism"] == "PLAIN"
+
+
 def test_hops_file_that_is_not_to_be_used(home: Path) -> None:
     file = home / ".config/hop/auth.toml"
     file.chmod(0o640)
@@ -170,15 +183,15 @@ def test_a_login_that_is_missing_says_which_variables() -> None:
     with pytest.raises(NotReady, match=r'client id and secret.*kafka.credentials = "gcn"'):
         require(settings("gcn", user="id"), stream=False)
     with pytest.raises(NotReady, match=r"begin with babamul-.*an e-mail address isn't one"):
-        require(settings("babamul", **{**ME, "user": "me@example.org"}))
+        require(settings("babamul", **{**ME, "user": "me@example.org"}), stream=False)
     done = CliRunner().invoke(app, ["run", "--preset", "rubin"])
     assert isinstance(done.exception, NotReady)
     # Brokers that want no login, as one's own behind a preset, need none.
     assert lacks(settings("rubin", {"security.protocol": "PLAINTEXT"})) == []
     assert lacks(settings()) == []
-    found = [one.id for one in brokers(settings("rubin", user="me"), "t")]
+    found = [one.id for one in brokers(settings("rubin", user="me"), Single("t"))]
     assert found == ["preset-login"]
-    [credentials] = brokers(settings("rubin", password_file=NOWHERE / "x"), "t")
+    [credentials] = brokers(settings("rubin", password_file=NOWHERE / "x"), Single("t"))
     assert credentials.id == "credentials"
 
 
@@ -193,7 +206,7 @@ def test_the_rule_of_the_group(home: Path) -> None:
     # A user's name that only a file or a variable knows is not known before it is needed.
     theirs = {"BABAMUL_KAFKA_USERNAME": "babamul-me", "BABAMUL_KAFKA_PASSWORD": "hush"}
     mine = settings("babamul", credentials="babamul", group="night")
-    assert [one.id for one in lacking(mine, login_of(mine, home, theirs))] == ["group-name"]
+    assert [one.id for one in lacking(mine, login_of(mine, home, theirs), stream=False)] == ["group-name"]
     assert settings("scimma", user="me", group="any").kafka.group == "any"
 
 

@@ -1,11 +1,13 @@
 """Presets as settings: last of all sources, whole, and honest about what they don't know."""
 
+import io
 import json
 import tomllib
 import zlib
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pytest
 
 from skimstream.cli.settings_file import settings_file
@@ -13,6 +15,7 @@ from skimstream.consumer.config import ConfigError, Settings, load_settings
 from skimstream.consumer.configured import configured_stream, decoder_of
 from skimstream.consumer.origins import Origins, effective
 from skimstream.consumer.preset import NAMES, Preset, preset_of, presets
+from skimstream.consumer.streams.own import Own
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,6 +135,11 @@ def alerts(name: str) -> list[dict[str, Any]]:
     if name == "lasair":
         record: dict[str, Any] = {"diaObjectId": 3_138_529_438_941_675_548, "lastDiaSourceMjdTai": 61_000.25}
         return [{**record, "nDiaSources": 7, "latestR": 0.8, "g_psfFlux": None}]
+    if name == "babamul":
+        shape = {"peak_mag": 18.2, "rising": {"rate": 0.1}, "fading": None}
+        candidate = {"jd": 2_461_000.75, "magpsf": 18.2, "distnr": None, "fwhm": 2.1, "drb": 0.9, "band": "r"}
+        properties = {"photstats": {"g": None, "r": shape}}
+        return [{"objectId": "ZTF26a", "candid": 7, "candidate": candidate, "properties": properties}]
     if name == "antares":
         newest = {"newest_alert_observation_time": 61_000.25, "newest_alert_magnitude": 18.2, "num_mag_values": 9}
         return [{"locus_id": "ANT2026abcde", "properties": newest, "alerts": [{"mjd": 61_000.25}], "tags": []}]
@@ -151,21 +159,53 @@ def alerts(name: str) -> list[dict[str, Any]]:
     return [told, {**told, "alert_type": "RETRACTION", "event": None}]
 
 
-@pytest.mark.parametrize("name", ["lasair", "antares", "scimma", "gcn"])
-def test_the_file_of_a_preset_reads_such_messages(name: str, tmp_path: Path) -> None:
+def in_container(alert: dict[str, Any]) -> bytes:
+    """As Babamul's: what may be missing is a union with null, records too."""
+
+    def record(name: str, **fields: Any) -> dict[str, Any]:
+        return {"type": "record", "name": name, "fields": [{"name": key, "type": of} for key, of in fields.items()]}
+
+    number = ["null", "double"]
+    band = {"type": "enum", "name": "Band", "symbols": ["g", "r"]}
+    candidate = record("Candidate", jd="double", magpsf="double", distnr=number, fwhm=number, drb=number, band=band)
+    rate = record("Rate", rate="double")
+    shape = record("Shape", peak_mag="double", rising=["null", rate], fading=["null", "Rate"])
+    properties = record("Properties", photstats=record("PerBand", g=["null", shape], r=["null", "Shape"]))
+    schema = record("Alert", objectId="string", candid="long", candidate=candidate, properties=["null", properties])
+    out = io.BytesIO()
+    fastavro.writer(out, schema, [alert])
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("babamul", "properties.photstats.r.peak_mag", 18.2),
+        ("lasair", "latestR", 0.8),
+        ("antares", "properties.newest_alert_magnitude", 18.2),
+        ("scimma", "event.far", 9.11e-14),
+        ("gcn", "event.far", 9.11e-14),
+    ],
+)
+def test_the_file_of_a_preset_reads_such_messages(name: str, path: str, value: float, tmp_path: Path) -> None:
     file = tmp_path / "skim.toml"
     file.write_text(preset_of(name).own)
     settings = load_settings(file, {})
     stream = configured_stream(settings)
+    assert isinstance(stream, Own)
     if name == "antares":
         bson = pytest.importorskip("bson", reason="needs the extra antares")
         values = [zlib.compress(bson.encode(one)) for one in alerts(name)]
+    elif name == "babamul":
+        values = [in_container(one) for one in alerts(name)]
     else:
         values = [json.dumps(one).encode() for one in alerts(name)]
     read = decoder_of(settings, stream).decode(values)
     assert (read.rejected, stream.check(read.columns)) == ((), [])
     assert stream.times(read.columns) == pytest.approx((61_000.25 - 40_587) * 86_400)
-    assert stream.open().features(read.columns).matrix.shape == (len(values), len(stream.features))
+    matrix = stream.open().features(read.columns).matrix
+    assert matrix.shape == (len(values), len(stream.features))
+    assert matrix[0, stream.features.index(path)] == pytest.approx(value)
 
 
 def test_names_of_settings_in_presets_are_settings() -> None:
