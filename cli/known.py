@@ -65,8 +65,11 @@ def of_file(path: Path, time_format: TimeFormat) -> Known:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise LabelError(str(path), f"can't be read: {error}") from error
-    lines = csv.DictReader(io.StringIO(text, newline="")) if is_csv(path.name) else text.splitlines()
-    for number, line in enumerate(lines, 2 if is_csv(path.name) else 1):
+    table = is_csv(path.name)
+    lines: Iterable[str | dict[str, str | None]] = text.splitlines()
+    if table:
+        lines = csv.DictReader(io.StringIO(text, newline=""))
+    for number, line in enumerate(lines, 2 if table else 1):
         try:
             if isinstance(line, str):
                 if line.strip():
