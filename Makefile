@@ -81,6 +81,9 @@ bench-models: dev ## How fast damaged and forged model files are refused, and in
 bench-serve: dev ## How fast the API answers on 90 nights, and whether a worker notices 200 slow connections
 	$(BIN)/python benchmarks/serve.py
 
+soak: dev ## Workers for HOURS (1 by default) with faults: does memory, or the time that events take, grow?
+	$(BIN)/python benchmarks/soak.py --hours $(or $(HOURS),1)
+
 bench-monitor: dev ## What rules cost the stream, and whether it notices a receiver that hangs
 	$(BIN)/python benchmarks/monitor.py
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,11 +66,10 @@ def of_file(path: Path, time_format: TimeFormat) -> Known:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise LabelError(str(path), f"can't be read: {error}") from error
-    table = is_csv(path.name)
-    lines: Iterable[str | dict[str, str | None]] = text.splitlines()
-    if table:
+    lines: Iterable[str | dict[str, Any]] = text.splitlines()
+    if is_csv(path.name):
         lines = csv.DictReader(io.StringIO(text, newline=""))
-    for number, line in enumerate(lines, 2 if table else 1):
+    for number, line in enumerate(lines, 2 if is_csv(path.name) else 1):
         try:
             if isinstance(line, str):
                 if line.strip():

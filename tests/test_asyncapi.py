@@ -12,6 +12,7 @@ import yaml
 
 from skimstream.cli.simulate import TRUTH
 from skimstream.consumer import internal, label, letter
+from skimstream.consumer.address import Address
 from skimstream.consumer.alert import VERSION, Announcement, alert_of
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.join import LABEL
@@ -128,7 +129,7 @@ def test_anomalies_copies_and_labels(document: Json) -> None:
     assert messages["anomaly"]["payload"]["schema"]["$ref"].endswith(f"anomaly/{VERSION}.avsc")
 
     key = json.dumps({"type": "record", "name": "r", "fields": []}).encode()
-    batch = Batch("alerts", 0, 0, 1, [0], [b"v"], [0], [key], [None])
+    batch = Batch(Address("alerts", 0), 0, 1, [0], [b"v"], [0], [key], [None])
     copied = Rekey._headers(cast(Any, None), batch, 0)  # noqa: SLF001 - the copy's headers, without a broker
     assert {name for name, _ in copied} == set(messages["copy"]["headers"]["properties"])
     assert set(messages["knownLabel"]["headers"]["properties"]) == {LABEL}

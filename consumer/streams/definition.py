@@ -35,7 +35,7 @@ Group = Literal[
 # payments of which one in a hundred is 8 or 30 times too large, an isolation forest has an average precision of .67
 # with all groups, .96 with these, .998 without `since` and `count`.
 USUAL: tuple[Group, ...] = ("value", "rarity", "since", "count", "z", "ratio", "risk", "new")
-TimeFormat = Literal["iso8601", "seconds", "milliseconds", "microseconds"]
+TimeFormat = Literal["iso8601", "seconds", "milliseconds", "microseconds", "mjd", "jd"]
 Entity = Annotated[str, Field(min_length=1, max_length=100)]
 
 # It stands in keys of Redis, in topics, metrics and addresses.

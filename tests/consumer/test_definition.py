@@ -74,7 +74,7 @@ kept = 0
         ("stream.payments.resolution (line 10)", "amuont is none of amount; did you mean amount?"),
         (
             "stream.payments.time_format (line 11)",
-            "'iso' is none of iso8601, seconds, milliseconds, microseconds; did you mean iso8601?",
+            "'iso' is none of iso8601, seconds, milliseconds, microseconds, mjd, jd; did you mean iso8601?",
         ),
         ("stream.payments.gates (line 12)", "'amount is big' is no gate; write amount > 0 or status == 'paid'"),
         ("stream.payments.kept (line 13)", "input should be greater than or equal to 1; it is '0'"),
