@@ -10,6 +10,8 @@ Reading begins with `incremental_assign` and ends with `incremental_unassign`, n
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import compress, repeat
+from operator import is_not, itemgetter, methodcaller, not_
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -45,6 +47,11 @@ OUT_OF_RANGE = frozenset(
         KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - what librdkafka makes of it under auto.offset.reset=error
         KafkaError.OFFSET_OUT_OF_RANGE,
     }
+)
+
+# What is asked of every message, in loops that run in C: five calls of librdkafka's accessors, and no step in Python.
+_error, _partition, _offset, _value, _timestamp, _key = map(
+    methodcaller, ("error", "partition", "offset", "value", "timestamp", "key")
 )
 
 
@@ -101,19 +108,26 @@ class Source:
 
     def batches(self, size: int, seconds: float) -> list[Batch]:
         """Up to `size` messages that came within `seconds`, one batch a partition. Raises `SourceError`."""
-        by_partition: dict[int, list[Message]] = {}
-        for message in self.consumer.consume(size, seconds):
-            error, partition = message.error(), cast(int, message.partition())
-            if error is None:
-                by_partition.setdefault(partition, []).append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                self.ends[partition] = cast(int, message.offset())
-            elif error.code() in OUT_OF_RANGE:
-                if partition in self.positions:
-                    self.astray.add(partition)
-            elif error.code() not in PASSING:
-                raise SourceError(self.topic, error)
-        return [self._batch(p, messages) for p, messages in by_partition.items() if p in self.positions]
+        messages = self.consumer.consume(size, seconds)
+        told = list(map(is_not, map(_error, messages), repeat(None)))
+        if any(told):
+            for message in compress(messages, told):
+                self._hear(message)
+            messages = list(compress(messages, map(not_, told)))
+        partitions = list(map(_partition, messages))
+        found = ((p, list(compress(messages, map(p.__eq__, partitions)))) for p in dict.fromkeys(partitions))
+        return [self._batch(p, theirs) for p, theirs in found if p in self.positions]
+
+    def _hear(self, message: Message) -> None:
+        """What comes in a message's place."""
+        error, partition = cast(KafkaError, message.error()), cast(int, message.partition())
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            self.ends[partition] = cast(int, message.offset())
+        elif error.code() in OUT_OF_RANGE:
+            if partition in self.positions:
+                self.astray.add(partition)
+        elif error.code() not in PASSING:
+            raise SourceError(self.topic, error)
 
     def idle(self, seconds: float) -> None:
         """Let time pass without reading anything, but stay in the group: partitions may come and go meanwhile."""
@@ -207,7 +221,7 @@ class Source:
 
     def _batch(self, partition: int, messages: list[Message]) -> Batch:
         first = self.positions[partition]
-        offsets = [message.offset() or 0 for message in messages]
+        offsets = list(map(_offset, messages))
         following = offsets[-1] + 1
         self.positions[partition] = following
         return Batch(
@@ -216,9 +230,9 @@ class Source:
             first,
             following,
             offsets,
-            [message.value() for message in messages],
-            [message.timestamp()[1] for message in messages],
-            [message.key() for message in messages] if self.keyed else None,
+            list(map(_value, messages)),
+            list(map(itemgetter(1), map(_timestamp, messages))),
+            list(map(_key, messages)) if self.keyed else None,
             [headers_of(message) for message in messages] if self.keyed else None,
             messages,
         )
