@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import capacity
 from whole.arena import ROOT, Arena, arena, mean_bytes, workload
 from whole.contender import CONTENDERS
 from whole.page import rewrite
@@ -47,6 +48,7 @@ def main() -> None:
         draw(report, given.out / "paths.svg")
         if given.out.resolve() == FOLDER:
             rewrite(PAGE, report)
+            capacity.rewrite(capacity.PAGE, report)
     print(json.dumps(report))
 
 

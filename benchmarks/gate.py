@@ -82,7 +82,9 @@ def main() -> int:
     parser.add_argument("--store", action="store_true", help="these ratios are the baseline from now on")
     given = parser.parse_args()
     report = json.loads(given.report.read_text())
-    baseline = json.loads(given.baseline.read_text()) if given.baseline.exists() else {"tolerance": TOLERANCE}
+    baseline: dict[str, Any] = (
+        json.loads(given.baseline.read_text()) if given.baseline.exists() else {"tolerance": TOLERANCE}
+    )
     if given.store:
         baseline[kind_of(report)] = {**baseline.get(kind_of(report), {}), **ratios_of(report)}
         given.baseline.write_text(json.dumps(baseline, indent=1, sort_keys=True) + "\n")
