@@ -102,7 +102,7 @@ def settings_of(stage: Stage, preset: str, **changes: Any) -> Any:
 def found(stage: Stage, preset: str, **changes: Any) -> dict[str, list[str]]:
     settings = settings_of(stage, preset, **changes)
     names: dict[str, list[str]] = {}
-    for one in brokers(settings, settings.topic):
+    for one in brokers(settings, settings.topics):
         print(preset, one)
         names.setdefault(one.check, []).append(one.id)
         assert one.id == "ok" or one.do

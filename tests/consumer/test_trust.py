@@ -11,6 +11,7 @@ from skimstream.consumer.config import Settings, load_settings
 from skimstream.consumer.doctor.brokers import brokers
 from skimstream.consumer.login import NotReady, require
 from skimstream.consumer.run import kafka_options, outgoing_options
+from skimstream.consumer.topics import Single
 from skimstream.consumer.trust import unreadable, usual_trust
 from stage.tlsport import certificate
 
@@ -60,7 +61,7 @@ def test_they_are_told_as_what_is_wrong_with_the_settings(tmp_path: Path) -> Non
     wrong = settings(**{"ssl.ca.location": str(tmp_path / "gone.pem")})
     with pytest.raises(NotReady, match=r"gone\.pem can't be used"):
         require(wrong)
-    (found,) = brokers(wrong, "alerts")
+    (found,) = brokers(wrong, Single("alerts"))
     assert (found.id, "gone.pem" in found.says) == ("kafka-options", True)
 
 
