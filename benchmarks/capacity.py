@@ -152,9 +152,9 @@ def tables(report: Mapping[str, Any]) -> str:
     lines += ["", "| load | events/s | workers | partitions | busy | a burst is done after | Redis | network |"]
     lines.append("|---|---:|---:|---:|---:|---:|---|---:|")
     for load in LOADS:
-        one = workloads.get(load.workload)
-        if one is None:
+        if load.workload not in workloads:
             continue
+        one = workloads[load.workload]
         found = need(load, one["contenders"]["ours"]["cpu_us"] / 1e6, store_share(one) / 1e6)
         shards = f"{found.shards} shard{'s' if found.shards > 1 else ''}, {found.memory_gib:.1f} GiB"
         lines.append(
