@@ -90,6 +90,9 @@ bench-models: dev ## How fast damaged and forged model files are refused, and in
 bench-serve: dev ## How fast the API answers on 90 nights, and whether a worker notices 200 slow connections
 	$(BIN)/python benchmarks/serve.py
 
+soak: dev ## Workers for HOURS (1 by default) with faults: does memory, or the time that events take, grow?
+	$(BIN)/python benchmarks/soak.py --hours $(or $(HOURS),1)
+
 bench-monitor: dev ## What rules cost the stream, and whether it notices a receiver that hangs
 	$(BIN)/python benchmarks/monitor.py
 
@@ -151,6 +154,7 @@ build/tools/unpacked:
 	$(BIN)/pip install -q -e '.[e2e]'
 	command -v chromium || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } || echo 'no Chromium: its tests are skipped'
 	mkdir -p build/e2e/axe && cd build/e2e/axe && npm pack --silent axe-core@4 && tar xzf axe-core-*.tgz package/axe.min.js || echo 'no axe-core: its test is skipped'
+	mkdir -p build/e2e/asyncapi && cd build/e2e/asyncapi && npm pack --silent @asyncapi/specs@6 && tar xzf asyncapi-specs-*.tgz package/schemas/3.0.0.json || echo 'no AsyncAPI schema: its test is skipped'
 	touch $@
 
 # Quix Streams asks for an older client than ours: an environment of its own, and without it that contender isn't run.

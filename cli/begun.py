@@ -15,10 +15,10 @@ def goes_on(settings: "Settings") -> str:
     from ..consumer.internal import rekeyed
     from ..consumer.run import connect
 
-    topic, board = settings.topic or settings.stream, settings.board.name or settings.stream
-    topic = rekeyed(topic) if settings.rekey else topic
+    topics, board = settings.topics, settings.board.name or settings.stream
+    names = (rekeyed(topics.name),) if settings.rekey else topics.now()
     with connect(settings) as client:
-        offsets = {name: at for name, at in read_offsets(client, board).items() if name.rpartition("/")[0] == topic}
+        offsets = {name: at for name, at in read_offsets(client, board).items() if name.rpartition("/")[0] in names}
     return warning_of(offsets, key(board, "offsets")) if offsets else ""
 
 

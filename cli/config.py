@@ -17,6 +17,7 @@ def config(
         str | None, typer.Argument(help="ztf, lsst, behaviour, observation, or one that --config defines.")
     ] = None,
     file: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file with settings.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A public stream; `skim presets` lists them.")] = None,
     topic: Annotated[str | None, typer.Option(help="As for `skim run`.")] = None,
     kafka: Annotated[str | None, typer.Option(help="As for `skim run`.")] = None,
     redis: Annotated[str | None, typer.Option(help="As for `skim run`.")] = None,
@@ -27,11 +28,12 @@ def config(
 ) -> None:
     """Show what `skim run` would do with the same arguments: every setting, and where it came from.
 
-    Origins: default, FILE:LINE, the name of an environment variable, a flag. Below them, the options that librdkafka is
-    given. Secrets are masked; with --toml they are left out, each with a comment that says where it came from.
-    Wrong settings are an error (exit code 2) that names each of them.
+    Origins: default, preset NAME, FILE:LINE, the name of an environment variable, a flag. Below them, the options that
+    librdkafka is given. Secrets are masked; with --toml they are left out, each with a comment that says where it came
+    from. Wrong settings are an error (exit code 2) that names each of them.
     """
     from ..consumer.config import load_settings
+    from ..consumer.login import lacking, login_of
     from ..consumer.origins import Origins, effective, librdkafka
     from ..consumer.run import group_options, kafka_options
     from ..consumer.source import consumer_options
@@ -39,6 +41,7 @@ def config(
     if as_json and as_toml:
         raise typer.BadParameter("--json or --toml, not both", param_hint="--toml")
     given = {
+        ("preset",): ("--preset", preset),
         ("stream",): ("STREAM", stream),
         ("topic",): ("--topic", topic),
         ("kafka", "bootstrap"): ("--kafka", kafka),
@@ -46,16 +49,27 @@ def config(
         ("redis", "url"): ("--redis", redis),
         ("model",): ("--model", model),
     }
-    flags = {"stream": stream, "topic": topic, "kafka": {"bootstrap": kafka, "group": group}, "redis": {"url": redis}}
+    flags = {
+        "preset": preset,
+        "stream": stream,
+        "topic": topic,
+        "kafka": {"bootstrap": kafka, "group": group},
+        "redis": {"url": redis},
+    }
     settings = load_settings(file, {**flags, "model": model})
-    origins = Origins(file, {place: name for place, (name, value) in given.items() if value is not None})
+    told = {place: name for place, (name, value) in given.items() if value is not None}
+    origins = Origins(file, told, preset=settings.preset)
     found = effective(settings, origins)
     if as_toml:
         from .settings_file import settings_file
 
         typer.echo(settings_file(found, definitions(settings, origins.data)), nl=False)
         return
-    options = librdkafka(consumer_options({**kafka_options(settings), **group_options(settings)}), origins)
+    login = login_of(settings)
+    everything = consumer_options({**kafka_options(settings), **group_options(settings)})
+    options = librdkafka(everything, origins, login.origins)
+    for lack in lacking(settings, login):
+        typer.echo(f"skim: {lack.says}", err=True)
     if as_json:
         typer.echo(json.dumps({"settings": entries(found), "librdkafka": entries(options)}, default=str))
         return

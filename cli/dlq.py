@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,10 +60,12 @@ class Box:
         """As the settings say."""
         from ..consumer.config import load_settings
         from ..consumer.letter import SUFFIX
-        from ..consumer.run import kafka_options
+        from ..consumer.run import outgoing_options
 
-        options = kafka_options(load_settings(config, {"kafka": {"bootstrap": kafka}}))
-        return cls(topic.removesuffix(SUFFIX), options)
+        settings = load_settings(config, {"kafka": {"bootstrap": kafka}})
+        if kafka and settings.outgoing.bootstrap:
+            settings = load_settings(config, {"outgoing": {"bootstrap": kafka}})
+        return cls(topic.removesuffix(SUFFIX), outgoing_options(settings))
 
     def survey(self) -> "Survey":
         """What there is."""
@@ -107,6 +109,10 @@ def show(
     topic: Topic,
     partition: Annotated[int, typer.Argument(min=0, help="The message's own partition …")],
     offset: Annotated[int, typer.Argument(min=0, help="… and offset, in the topic that it came from.")],
+    came_from: Annotated[
+        str | None,
+        typer.Option("--from", help="That topic, where several share <topic>.dlq; else the latest of such."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the message's bytes to this file.")] = None,
     kafka: Kafka = None,
     config: Config = None,
@@ -115,7 +121,11 @@ def show(
     from ..consumer.letterbox import letters
 
     box = Box.of(topic, kafka, config)
-    there = [e for e in box.survey().entries.values() if e.place[:3] == (box.topic, partition, offset)]
+    there = [
+        entry
+        for entry in box.survey().entries.values()
+        if entry.place[1:3] == (partition, offset) and came_from in (None, entry.place.topic)
+    ]
     if not there:
         raise NoSuchLetter(box.topic, partition, offset)
     latest = max(there, key=lambda entry: entry.place.timestamp)  # the topic may have been made anew
@@ -137,9 +147,10 @@ def replay(
     topic: Topic,
     reason: Reason = None,
     offset: Annotated[
-        list[str] | None, typer.Option(help="Only this message, PARTITION/OFFSET as `list` shows it; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Only this message, its place as `list` shows it, PARTITION/OFFSET; repeatable."),
     ] = None,
-    to: Annotated[str | None, typer.Option(help="Send them to another topic than their own.")] = None,
+    to: Annotated[str | None, typer.Option(help="Send them all to this topic; each to its own if none.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Also those that were sent there before.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     kafka: Kafka = None,
@@ -159,14 +170,15 @@ def replay(
     from .progress import counting
 
     box = Box.of(topic, kafka, config)
-    target, places = to or box.topic, {_place(text) for text in offset or ()}
+    places = {_place(text) for text in offset or ()}
     entries = [
         entry
         for entry in box.survey().entries.values()
-        if _known(reason) in (None, entry.reason) and (not places or entry.place[1:3] in places)
+        if _known(reason) in (None, entry.reason) and (not places or _is_any(entry, places))
     ]
-    for missing in places - {entry.place[1:3] for entry in entries}:
-        raise NoSuchLetter(box.topic, *missing)
+    for missing in places:
+        if not any(_is_any(entry, {missing}) for entry in entries):
+            raise NoSuchLetter(missing[0] or box.topic, *missing[1:])
     counts = dict.fromkeys(("sent", "failed", "sent_before", "kept_back", "without_bytes"), 0)
     due = set()
     for entry in entries:
@@ -174,13 +186,13 @@ def replay(
             counts["kept_back"] += 1
         elif entry.omitted:
             counts["without_bytes"] += 1
-        elif target in entry.replayed and not again:
+        elif (to or entry.place.topic) in entry.replayed and not again:
             counts["sent_before"] += 1
         else:
             due.add(entry.at)
     if due and not yes and sys.stdin.isatty():
-        typer.confirm(f"Send {len(due)} messages to {target}?", abort=True, err=True)
-    with Resend(box.options, box.topic, target) as resend, counting(f"to {target}", len(due)) as progress:
+        typer.confirm(f"Send {len(due)} messages to {to or box.topic}?", abort=True, err=True)
+    with Resend(box.options, box.topic, to) as resend, counting(f"to {to or box.topic}", len(due)) as progress:
         for letter in letters(box.options, box.topic, due) if due else ():
             resend.send(letter)
             progress(resend.sent)
@@ -225,11 +237,16 @@ def _known(reason: str | None) -> str | None:
     return reason
 
 
-def _place(text: str) -> tuple[int, int]:
-    partition, slash, offset = text.partition("/")
-    if not (slash and partition.isdecimal() and offset.isdecimal()):
-        raise typer.BadParameter(f"{text!r}: a place is PARTITION/OFFSET, like 3/1207")
-    return int(partition), int(offset)
+def _place(text: str) -> tuple[str, int, int]:
+    topic, partition, offset = ["", *text.split("/")][-3:] if "/" in text else ["", "", ""]
+    if not (partition.isdecimal() and offset.isdecimal()):
+        raise typer.BadParameter(f"{text!r}: a place is PARTITION/OFFSET, like 3/1207, or TOPIC/PARTITION/OFFSET")
+    return topic, int(partition), int(offset)
+
+
+def _is_any(entry: "Entry", places: Collection[tuple[str, int, int]]) -> bool:
+    """Whether a letter is of one of these places; without a topic, of that place in any."""
+    return entry.place[:3] in places or ("", *entry.place[1:3]) in places
 
 
 def _as_json(entry: "Entry") -> dict[str, object]:
@@ -252,10 +269,12 @@ def _print_table(entries: list["Entry"]) -> None:
     table.add_column("bytes", justify="right", no_wrap=True)
     table.add_column("why", ratio=1)
     table.add_column("sent again to")
+    several = len({entry.place.topic for entry in entries}) > 1
     for entry in entries:
-        _, partition, offset, timestamp = entry.place
+        topic, partition, offset, timestamp = entry.place
         why, again = f"{entry.reason}: {entry.detail}", ", ".join(sorted(entry.replayed))
-        texts = (f"{partition}/{offset}", when(timestamp), str(entry.bytes), why, again)
+        place = f"{topic}/{partition}/{offset}" if several else f"{partition}/{offset}"
+        texts = (place, when(timestamp), str(entry.bytes), why, again)
         table.add_row(*(escape(printable(text)) for text in texts))
     Console().print(table)
 

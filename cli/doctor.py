@@ -18,6 +18,7 @@ def doctor(
         str | None, typer.Argument(help="ztf, lsst, behaviour, observation, or one that --config defines.")
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file with settings.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A public stream; `skim presets` lists them.")] = None,
     topic: Annotated[str | None, typer.Option(help="Kafka topic; the stream's name by default.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
     redis: Annotated[str | None, typer.Option(help="redis://host:port/db of the board.")] = None,
@@ -37,6 +38,7 @@ def doctor(
     from .models import load_model
 
     flags = {
+        "preset": preset,
         "stream": stream,
         "topic": topic,
         "model": model,

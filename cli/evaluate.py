@@ -1,4 +1,4 @@
-"""`skim evaluate`: how well known anomalies are found, when they are put into real cadences."""
+"""`skim evaluate`: how well known anomalies are found: those of labels, or some that are put into real cadences."""
 
 import json
 from collections.abc import Sequence
@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 # Files of alerts are the user's own: 2 GiB are some thirty thousand with their cutouts.
 ALERT_FILE_BYTES = 2 << 30
 ALL = "supernova,cv-outburst,microlensing,tde,flare,artefact"
+BARS = [0.99, 0.999]
 POINTS = (4, 5, 6, 8, 10, 12, 15, 20, 30)
 
 
 def evaluate(
-    stream: Annotated[str, typer.Argument(help="ztf; the other streams have no injection.")],
+    stream: Annotated[str, typer.Argument(help="ztf, or with labels any, also one that --config defines.")],
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Alerts whose cadences to take, 5,000 at most: Avro files, folders, tars. None: simulated."
+            help="Alerts whose cadences to take, 5,000 at most: Avro files, folders, tars. None: simulated. "
+            "With labels, the events, also CSV and JSON lines. None: the topic's."
         ),
     ] = None,
     inject: Annotated[str, typer.Option(help="Shapes, separated by commas.")] = ALL,
@@ -34,9 +36,32 @@ def evaluate(
     nights: Annotated[int, typer.Option(min=1, max=100, help="Evaluated nights a seed, after one to begin.")] = 2,
     background: Annotated[int, typer.Option(min=100, help="Simulated ordinary alerts a night.")] = 2_500,
     copies: Annotated[int, typer.Option(min=1, max=10, help="Injected objects a night, one shape at a time.")] = 5,
+    labels: Annotated[
+        Path | None, typer.Option(help="Instead of injection: labels that have come since, JSON lines or CSV.")
+    ] = None,
+    labels_topic: Annotated[str | None, typer.Option(help="… from a topic, as `skim join` reads it.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file with settings.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Labels: topic of the events; the stream's by default.")] = None,
+    kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="Labels: judge events from this time on.")] = None,
+    until: Annotated[str | None, typer.Option(help="Labels: judge events before this time.")] = None,
+    night: Annotated[list[str] | None, typer.Option(help="Labels: judge this night alone; may be repeated.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Labels: how much of a night's list is looked at.")] = 100,
+    threshold: Annotated[
+        list[float] | None, typer.Option(min=0, max=1, help="Labels: scores that call for action; 0.99 and 0.999.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only the last line.")] = False,
 ) -> None:
-    """Inject known light curves into real cadences and see which of them the model brings to the top.
+    """Tell how good scores were by labels that have come since, or inject known light curves and see who finds them.
+
+    With --labels (or --labels-topic, or labels among the events of a stream of your own) all events are scored again,
+    as a worker scores them that begins where they begin, and those are judged of which it is known what they were: AUC
+    and average precision, how many of a night's top were right, precision and recall at thresholds, with intervals
+    (95 %, whole users or objects resampled), and what each part alone would have reached.
+
+        skim evaluate payments -c skim.toml --model my-model --labels complaints.csv --from 2026-11-01
+
+    Otherwise known light curves go into real cadences, to see which of them the model brings to the top.
 
     Each injected object takes a real alert's times, bands, limits, errors and real/bogus scores. A
     shape's flux is added, and its alerts are scored as any others, mixed with a night's in time
@@ -51,13 +76,23 @@ def evaluate(
 
         skim evaluate ztf alerts/ --inject supernova,flare --model my-model
     """
-    from ..consumer.streams.registry import stream_of
+    from ..consumer.config import load_settings
+    from ..consumer.streams.registry import NAMES, stream_of
     from ..producer.shapes import shapes_of
     from .injected import Evaluation, Plan
     from .models import load_model
     from .nights import read_hosts, simulated_hosts
     from .progress import counting
 
+    own = config is not None and labels is None and labels_topic is None and stream not in NAMES
+    if labels is not None or labels_topic is not None or own:
+        from .judge import Wishes, judge, report_of
+
+        wishes = Wishes(files or [], labels, labels_topic, from_, until, tuple(night or ()), top, threshold or BARS)
+        flags = {"stream": stream, "topic": topic, "model": model, "kafka": {"bootstrap": kafka}}
+        told = judge(load_settings(config, flags), wishes)
+        typer.echo(json.dumps(told) if as_json else f"{report_of(told)}\n{json.dumps(told)}")
+        return
     if stream_of(stream).name != "ztf":
         raise typer.BadParameter("only alerts of the stream ztf can be injected into", param_hint="STREAM")
     shapes = shapes_of(inject)

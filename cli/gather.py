@@ -9,7 +9,7 @@ partitions each have a state of their own and are read in the order of offsets, 
 then merged by time.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -69,11 +69,15 @@ class _Part:
     nights: Ints
 
 
+#: Hears of a block of a partition's records, in order: the features of those that are scorable, and all their times.
+Listener = Callable[[int, Columns, Features, Floats], None]
+
+
 class Gatherer:
     """Takes records, file by file or message by message, and gives `Examples`; `mark` says where the test begins."""
 
-    def __init__(self, stream: Stream, labels: Labels) -> None:
-        self.stream, self.labels = stream, labels
+    def __init__(self, stream: Stream, labels: Labels, heard: Listener | None = None) -> None:
+        self.stream, self.labels, self.heard = stream, labels, heard
         wanted = stream.wanted
         if labels.column is not None:
             if labels.column in wanted.paths:
@@ -206,6 +210,8 @@ class Gatherer:
         for reason, count in found.unscored.items():
             self.tally.unscored[reason] = self.tally.unscored.get(reason, 0) + count
         rows, time = found.rows.tolist(), times(stream, columns)
+        if self.heard is not None:
+            self.heard(partition, columns, found, time.copy())
         if arrived is not None and len(time):
             # Its features hold what came before it: a late event stays behind those.
             time[0] = max(time[0], self._latest.get(partition, -np.inf))

@@ -21,12 +21,13 @@ SOMEBODY = re.compile(
 )
 SOMETHING = re.compile(r"terminal|shop|store|merchant|payee|location|station|city|ip$|server|account|session", ANY_CASE)
 EVENT = re.compile(r"event|transaction|session|order|payment|message|alert|cand|request|trace|uuid|guid|^id$", ANY_CASE)
-TIME = re.compile(r"time|date|when|stamp|_at$|^at$|^t$|^ts$", ANY_CASE)
+TIME = re.compile(r"time|date|when|stamp|_at$|^at$|^t$|^ts$|jd", ANY_CASE)
 CODE = re.compile(r"code|type|kind|status|category|mcc|class|zip|level|zone", ANY_CASE)
 LABEL = re.compile(
     r"^(is_?)?(label|fraud|anomaly|anomalous|target|class|outlier|attack)(_?(label|scenario))?$", ANY_CASE
 )
 SCALES = (("seconds", 1.0), ("milliseconds", 1e3), ("microseconds", 1e6))
+DAYS = (("mjd", 40_587.0), ("jd", 2_440_587.5))  # numbers of many a kind lie there, so the name has to say so, too
 UNIQUE = 0.95  # of the events have a value of their own: it names the event
 FEW = 0.5  # of the events have one: it comes again
 MOST_VALUES = 200  # of a category, in a sample
@@ -127,7 +128,7 @@ def _time(left: Mapping[str, Column], asked: str) -> tuple[str, str, str]:
     if not found:
         raise NothingToGuess("time", list(left))
     named, _, name, form = max(found, key=lambda one: one[:2])
-    written = "ISO 8601" if form == "iso8601" else f"{form} since 1970"
+    written = {"iso8601": "ISO 8601", "mjd": "days (MJD)", "jd": "days (JD)"}.get(form, f"{form} since 1970")
     return name, form, f"its values are times in {written}" + (", as its name says" if named else "")
 
 
@@ -138,6 +139,9 @@ def _time_format(one: Column) -> str:
         return ""
     for form, scale in SCALES:
         if all(EARLIEST <= value / scale <= LATEST for value in one.values):
+            return form
+    for form, epoch in DAYS if TIME.search(one.name) else ():
+        if all(EARLIEST <= (value - epoch) * 86_400 <= LATEST for value in one.values):
             return form
     return ""
 

@@ -10,6 +10,7 @@ import typer
 from ..schemas.errors import SkimError
 
 if TYPE_CHECKING:
+    from ..consumer.config import Settings
     from .guess import Guess
 
 
@@ -28,6 +29,7 @@ def init(
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Take the sample from this Kafka topic.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A public stream; `skim presets` lists them.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file with settings of Kafka.")] = None,
     key: Annotated[str, typer.Option(help="The field that is the key, where you know better.")] = "",
     time: Annotated[str, typer.Option(help="The field that says when.")] = "",
@@ -46,8 +48,9 @@ def init(
     """
     from ..consumer.config import load_settings
     from ..consumer.configured import registry_of
+    from ..consumer.login import require
     from ..consumer.own import definitions_in
-    from ..consumer.run import kafka_options
+    from ..consumer.run import reading_options
     from ..consumer.stored import stored
     from ..consumer.streams.definition import DefinitionError, unfit_name
     from .guess import guess
@@ -59,16 +62,18 @@ def init(
         raise DefinitionError([said for _, said in wrong], None)
     if out is not None and out.exists():
         raise FileIsThere(out)
-    settings = load_settings(config, {"topic": topic, "kafka": {"bootstrap": kafka}})
+    settings = load_settings(config, {"preset": preset, "topic": topic, "kafka": {"bootstrap": kafka}})
     framing = "auto"
     if topic:
-        records, framings = of_topic(stored(kafka_options(settings), topic), count, registry_of(settings))
+        require(settings, stream=False)
+        records, framings = of_topic(stored(reading_options(settings), topic), count, registry_of(settings))
         framing = framings.pop() if len(framings) == 1 else "auto"
     else:
         records = of_files(files or (), count)
     if not records:
         raise NoSample(topic or ", ".join(map(str, files or ())))
-    text = written(name, guess(records, key, time), len(records), topic or name, framing, settings.kafka.bootstrap)
+    head = kafka_of(settings, f"skimstream-{name}")
+    text = written(name, guess(records, key, time), len(records), topic or name, framing, head)
     try:
         definitions_in(text, Path())
     except DefinitionError as error:
@@ -88,14 +93,21 @@ class NoSample(SkimError):
         self.where = where
 
 
-def written(name: str, found: "Guess", records: int, topic: str, framing: str, bootstrap: str) -> str:
+def kafka_of(settings: "Settings", group: str) -> list[str]:
+    """The lines that say where messages come from; the group of a preset may have a rule of its own."""
+    preset, bootstrap = settings.preset, ["[kafka]", f"bootstrap = {_text(settings.kafka.bootstrap)}"]
+    if not preset:
+        return [*bootstrap, f"group = {_text(group)}"]
+    named = "bootstrap" in settings.kafka.model_fields_set and ("kafka", "bootstrap") not in settings.brought
+    return [f"preset = {_text(preset)}  # its login: skim presets {preset}", *(bootstrap if named else ())]
+
+
+def written(name: str, found: "Guess", records: int, topic: str, framing: str, kafka: list[str]) -> str:
     """The file's text."""
     why = found.reasons
     lines = [
         f"# Guessed from {records:,} records: look it over. All keys are in docs/own-stream.md.",
-        "[kafka]",
-        f"bootstrap = {_text(bootstrap)}",
-        f'group = "skimstream-{name}"',
+        *kafka,
         "",
         f"[stream.{name}]",
         f"topic = {_text(topic)}",

@@ -20,6 +20,7 @@ def lag(
         str | None, typer.Argument(help="ztf, lsst, behaviour, observation, or one that --config defines.")
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file with settings.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A public stream; `skim presets` lists them.")] = None,
     topic: Annotated[str | None, typer.Option(help="Kafka topic; the stream's name by default.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
     redis: Annotated[str | None, typer.Option(help="redis://host:port/db of the board.")] = None,
@@ -36,10 +37,18 @@ def lag(
     """
     from ..consumer.config import load_settings
     from ..consumer.lag import Surveyor
+    from ..consumer.login import require
     from ..consumer.run import connect
 
-    flags = {"stream": stream, "topic": topic, "kafka": {"bootstrap": kafka, "group": group}, "redis": {"url": redis}}
+    flags = {
+        "preset": preset,
+        "stream": stream,
+        "topic": topic,
+        "kafka": {"bootstrap": kafka, "group": group},
+        "redis": {"url": redis},
+    }
     settings = load_settings(config, flags)
+    require(settings)
     with connect(settings, retries=1) as client, Surveyor(settings, client) as surveyor:
         if as_json:
             typer.echo(json.dumps(surveyor.look().to_json()))
@@ -74,8 +83,10 @@ def table_of(found: "Lag") -> "Table":
         table.add_column(name, justify="right")
     table.add_column("lag", footer=f"{found.total:,}", justify="right")
     table.add_column("", footer=f"not begun: {found.untouched:,} messages" if found.untouched else "")
+    several = len({one.partition.topic for one in found.stands}) > 1
     for one in found.stands:
         numbers = (one.offset, one.low, one.high, one.copy, one.lag)
         said = "not begun" if one.offset is None else one.problem
-        table.add_row(str(one.partition), *("–" if n is None else f"{n:,}" for n in numbers), said)
+        partition = one.partition.name if several else str(one.partition.number)
+        table.add_row(partition, *("–" if n is None else f"{n:,}" for n in numbers), said)
     return table

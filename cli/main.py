@@ -15,9 +15,11 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
 from .init import init
+from .join import join
 from .lag import lag
 from .models import models
 from .notify import notify
+from .presets import presets
 from .replay import replay
 from .run import run
 from .serve import serve
@@ -39,9 +41,11 @@ app = typer.Typer(
 for verb in (
     demo,
     init,
+    presets,
     run,
     replay,
     simulate,
+    join,
     train,
     evaluate,
     top,
@@ -56,6 +60,11 @@ for verb in (
     app.command()(verb)
 app.add_typer(dlq, name="dlq")
 app.add_typer(models, name="models")
+
+# By name, since importing them would take the time that `--help` has.
+WRONG_USE = frozenset(
+    {"ConfigError", "CredentialsError", "DefinitionError", "NotReady", "UnknownFormat", "UnknownPreset"}
+)
 
 
 def _version(wanted: bool) -> None:
@@ -92,7 +101,7 @@ def main() -> None:
         sys.exit(KILLED_BY + signal.SIGINT)
     except SkimError as error:
         typer.echo(f"skim: {error}", err=True)
-        sys.exit(2 if type(error).__name__ in ("ConfigError", "DefinitionError", "UnknownFormat") else 1)
+        sys.exit(2 if type(error).__name__ in WRONG_USE else 1)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def run(
         str | None, typer.Argument(help="ztf, lsst, behaviour, observation, or one that --config defines.")
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file with settings.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A public stream; `skim presets` lists them.")] = None,
     topic: Annotated[str | None, typer.Option(help="Kafka topic; the stream's name by default.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
     redis: Annotated[str | None, typer.Option(help="redis://host:port/db of the board.")] = None,
@@ -51,11 +52,12 @@ def run(
 ) -> None:
     """Score a Kafka topic and keep the most anomalous objects of each night in Redis.
 
-    Settings come from defaults, the TOML file, the environment (SKIM_KAFKA__BOOTSTRAP=…) and these flags; later ones
-    win. Ctrl-C (or SIGTERM) finishes the batch in hand and saves, within shutdown.seconds; twice ends at once. The last
-    line is one JSON object: what became of every message. Exit code 0: all is saved.
+    Settings come from defaults, a preset, the TOML file, the environment (SKIM_KAFKA__BOOTSTRAP=…) and these flags;
+    later ones win. Ctrl-C (or SIGTERM) finishes the batch in hand and saves, within shutdown.seconds; twice ends at
+    once. The last line is one JSON object: what became of every message. Exit code 0: all is saved.
     """
     from ..consumer.config import load_settings
+    from ..consumer.login import require, unwritable
     from ..consumer.run import run as run_worker
     from ..consumer.worker import Worker
     from .backfill import Backfill
@@ -67,6 +69,7 @@ def run(
     settings = load_settings(
         config,
         {
+            "preset": preset,
             "stream": stream,
             "topic": topic,
             "framing": framing,
@@ -77,6 +80,9 @@ def run(
             "metrics": {"port": metrics_port},
         },
     )
+    require(settings)
+    if (warning := unwritable(settings)) is not None:
+        typer.echo(f"skim: {warning}", err=True)
     if start is not None and (warning := goes_on(settings)):
         typer.echo(f"skim: {warning}", err=True)
     stopping = stop_flag()

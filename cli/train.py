@@ -26,6 +26,7 @@ def train(
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Learn from this Kafka topic instead of files.")] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, host:port.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A public stream; `skim presets` lists them.")] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -103,6 +104,7 @@ def train(
     from ..consumer.config import load_settings
     from ..consumer.configured import configured_stream
     from ..consumer.streams.observation import Observation
+    from ..consumer.topics import Nightly
     from ..scoring.recipe import Recipe
     from ..scoring.study import study
     from ..scoring.train import Options
@@ -113,9 +115,12 @@ def train(
 
     if images_only and stream != Observation.name:
         raise typer.BadParameter("only the stream observation has images", param_hint="--images-only")
-    settings = load_settings(config, {"stream": stream, "topic": topic, "kafka": {"bootstrap": kafka}})
+    flags = {"preset": preset, "stream": stream, "topic": topic, "kafka": {"bootstrap": kafka}}
+    settings = load_settings(config, flags)
     if not files and settings.definition is not None:
         topic = settings.topic or stream
+    if topic and isinstance(settings.topics, Nightly):
+        raise typer.BadParameter(f"name one night's topic, such as {settings.topics.now()[-1]}", param_hint="--topic")
     if bool(files) == bool(topic):
         raise typer.BadParameter("give files, or a topic with --topic: one of the two")
     if labels and label_column:
@@ -190,11 +195,13 @@ def _topic(
     from itertools import islice
 
     from ..consumer.configured import decoder_of
-    from ..consumer.run import kafka_options
+    from ..consumer.login import require
+    from ..consumer.run import reading_options
     from ..consumer.stored import stored
     from . import values
 
-    received = stored(kafka_options(settings), topic, values.seconds(for_) if for_ else None)
+    require(settings)
+    received = stored(reading_options(settings), topic, values.seconds(for_) if for_ else None)
     yield from gatherer.topic(islice(received, count), decoder_of(settings, kind))
 
 

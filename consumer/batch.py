@@ -9,6 +9,7 @@ from typing import cast
 from confluent_kafka import Message
 
 from ..schemas.decode import Headers
+from .address import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,7 @@ class Batch:
     keys and headers are there if the framing needs them; `messages` has them at hand for the few that turn out dead.
     """
 
-    topic: str
-    partition: int
+    address: Address
     first: int
     following: int
     offsets: list[int]
@@ -33,7 +33,7 @@ class Batch:
     @property
     def name(self) -> str:
         """`<topic>/<partition>`, as the board knows it."""
-        return partition_name(self.topic, self.partition)
+        return self.address.name
 
     def origin(self, index: int) -> tuple[bytes | None, Headers | None]:
         """Key and headers of one message; None where they can't be had. Not to be asked twice for one message."""
@@ -51,8 +51,7 @@ class Batch:
 
     def _part(self, start: int, stop: int, first: int, following: int) -> "Batch":
         return Batch(
-            self.topic,
-            self.partition,
+            self.address,
             first,
             following,
             self.offsets[start:stop],
@@ -76,8 +75,3 @@ def headers_of(message: Message) -> Headers | None:
         return cast(Headers | None, _call_headers(message))
     except (SystemError, UnicodeDecodeError):
         return None
-
-
-def partition_name(topic: str, partition: int) -> str:
-    """`<topic>/<partition>`."""
-    return f"{topic}/{partition}"

@@ -1,4 +1,4 @@
-"""Settings: defaults < TOML file < environment (`SKIM_KAFKA__BOOTSTRAP`) < flags. Unknown keys are errors."""
+"""Settings: defaults < preset < TOML file < environment (`SKIM_KAFKA__BOOTSTRAP`) < flags. Unknown keys are errors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +20,17 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ..schemas.decode import Choice
 from ..schemas.errors import SkimError
 from .channel import ChannelSettings
+from .client_files import Keeper
+from .login import group_problem
 from .opening import LostOffsets
 from .own import definitions_of, without_streams
 from .place import place_of, until_of
+from .preset import PresetSource, preset_of
 from .rule import Rule
 from .streams.definition import Definition
+from .streams.toml_lines import Place
 from .summary_settings import SummarySettings
+from .topics import Nightly, Single, topics_of
 
 
 class ConfigError(SkimError):
@@ -46,14 +51,20 @@ class KafkaSettings(_Section):
     """Where messages come from."""
 
     bootstrap: str = "127.0.0.1:9092"
-    group: str = "skimstream"
+    group: str = "skimstream"  # {user} in it is the user's name
     protocol: Literal["classic", "consumer"] = "classic"  # "consumer" is KIP-848, for brokers from 4.0 on
     member: str = ""  # a name of its own for each worker: static membership, no rebalance when it restarts
     # For partitions that the board has no offset of: earliest, latest, a time (2026-11-20T03:00Z), a file of offsets.
     start: str = "earliest"
+    nights: Annotated[int, Field(ge=1, le=30)] = 2  # of a topic a night (`topic` with {date:…}), so many are read
     until: str = ""  # where a worker ends: now, a time, a file of offsets; it goes on for ever without
     # When the topic no longer has the records to go on from (retention): end with an error, or skip them and say so.
     lost_offsets: LostOffsets = "stop"
+    # Who we are: SASL's user name and password, or OIDC's client id and secret.
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    password_file: Path | None = None
+    credentials: Keeper = "settings"  # or where a stream's own client keeps them
     options: dict[str, str | int | bool] = {}  # any librdkafka key, verbatim
 
     @field_validator("start")
@@ -68,6 +79,13 @@ class KafkaSettings(_Section):
         if until:
             until_of(until)
         return until
+
+
+class OutgoingSettings(_Section):
+    """Where dead letters and alerts are written: to the brokers that messages come from, if none are named."""
+
+    bootstrap: str = ""
+    options: dict[str, str | int | bool] = {}  # any librdkafka key, verbatim; those of [kafka] don't hold here
 
 
 class RedisSettings(_Section):
@@ -91,10 +109,14 @@ class RedisSettings(_Section):
 
 
 class BatchSettings(_Section):
-    """A batch ends at `size` messages or after `seconds`, whichever comes first. No effect on scores."""
+    """A batch ends at `size` messages or after `seconds` at the latest; while more wait, it grows up to `most`.
+
+    No effect on scores.
+    """
 
     size: Annotated[int, Field(ge=1, le=100_000)] = 500
     seconds: Annotated[float, Field(gt=0, le=10)] = 0.1
+    most: Annotated[int, Field(ge=1, le=100_000)] = 4_000
 
 
 class BoardSettings(_Section):
@@ -196,12 +218,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SKIM_", env_nested_delimiter="__", extra="forbid")
 
     stream: str = "ztf"
+    preset: str = ""  # a public stream by name (`skim presets`): its settings hold where nothing else is said
     topic: str = ""
     framing: Choice | None = None  # how the topic's records travel; the stream's own default if none
     rekey: bool = False  # the topic is not keyed by object: repartition it first, through `<topic>.rekeyed`
     rekey_partitions: Annotated[int, Field(ge=1, le=10_000)] | None = None  # by default as many as the topic has
     model: Path | None = None
     kafka: KafkaSettings = KafkaSettings()
+    outgoing: OutgoingSettings = OutgoingSettings()
     redis: RedisSettings = RedisSettings()
     batch: BatchSettings = BatchSettings()
     board: BoardSettings = BoardSettings()
@@ -224,6 +248,7 @@ class Settings(BaseSettings):
     _file: Path | None = PrivateAttr(None)
     _flags: Mapping[str, Any] = PrivateAttr({})
     _own: Mapping[str, Definition] = PrivateAttr({})
+    _brought: frozenset[Place] = PrivateAttr(frozenset())
 
     @property
     def file(self) -> Path | None:
@@ -235,9 +260,24 @@ class Settings(BaseSettings):
         return cast(Self, load_settings(self._file, self._flags))
 
     @property
+    def batch_most(self) -> int:
+        """The largest batch whose objects are in memory together for certain."""
+        return min(self.batch.most, self.state.capacity)
+
+    @property
+    def topics(self) -> Single | Nightly:
+        """What is read: the topic, the stream's name if none is set; or those of the last nights."""
+        return topics_of(self.topic or self.stream, self.kafka.nights)
+
+    @property
     def own(self) -> Mapping[str, Definition]:
         """The streams that the file defines."""
         return self._own
+
+    @property
+    def brought(self) -> frozenset[Place]:
+        """The places whose values are the preset's."""
+        return self._brought
 
     @property
     def definition(self) -> Definition | None:
@@ -245,13 +285,17 @@ class Settings(BaseSettings):
         return self._own.get(self.stream)
 
     def defined(self, own: Mapping[str, Definition]) -> Self:
-        """With definitions; of the stream's own, what isn't set otherwise holds. A stream that is alone is meant."""
+        """With definitions; of the stream's own, what isn't set otherwise holds. A stream that is alone is meant.
+
+        A definition is nearer than a preset: what only that says gives way.
+        """
         self._own = own
-        if "stream" not in self.model_fields_set and len(own) == 1:
+        said = {name for name in self.model_fields_set if (name,) not in self._brought}
+        if "stream" not in said and len(own) == 1:
             self.stream = next(iter(own))
         if (of := self.definition) is not None:
-            self.topic = self.topic or of.topic
-            self.framing = self.framing or of.framing
+            self.topic = (self.topic if "topic" in said else "") or of.topic or self.topic
+            self.framing = (self.framing if "framing" in said else None) or of.framing or self.framing
             self.model = self.model or of.model
             if of.kept is not None and "kept" not in self.board.model_fields_set:
                 self.board = self.board.model_copy(update={"kept": of.kept})
@@ -261,6 +305,19 @@ class Settings(BaseSettings):
     def _a_batch_fits(self) -> Self:
         if self.state.capacity < self.batch.size:
             raise ValueError("state.capacity must be batch.size or more: a batch's objects are in memory together")
+        return self
+
+    @field_validator("topic")
+    @classmethod
+    def _is_a_topic(cls, topic: str) -> str:
+        topics_of(topic, 1)
+        return topic
+
+    @model_validator(mode="after")
+    def _the_group_is_let_in(self) -> Self:
+        user = self.kafka.user or str(self.kafka.options.get("sasl.username", ""))
+        if self.preset and (problem := group_problem(preset_of(self.preset), user, self.kafka.group)):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -300,6 +357,8 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     if file is not None and not file.is_file():
         raise ConfigError([f"{file} is not there or not a file"], file)
 
+    brought: list[frozenset[Place]] = []
+
     class Sourced(Settings):
         @classmethod
         def settings_customise_sources(
@@ -311,11 +370,12 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             toml = (_Toml(settings_cls, toml_file=file),) if file else ()
-            return (init_settings, env_settings, *toml)
+            return (init_settings, env_settings, *toml, PresetSource(settings_cls, brought.append))
 
     try:
         settings = Sourced(**_given(flags))
         settings._file, settings._flags = file, flags  # noqa: SLF001 - our own
+        settings._brought = frozenset().union(*brought)  # noqa: SLF001
         return settings.defined(definitions_of(file)) if file else settings
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors()]

@@ -51,4 +51,4 @@ def registry_of(settings: Settings) -> Registry | None:
     """Where schema ids are looked up, if anywhere."""
     where = settings.registry
     folder = where.folder or (installed_schemas() if settings.stream == "lsst" else None)
-    return Registry(where.url, folder, where.cache, patient=True) if where.url or folder else None
+    return Registry(where.url or None, folder, where.cache, patient=True) if where.url or folder else None

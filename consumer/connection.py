@@ -24,9 +24,15 @@ class _Row(NamedTuple):
 
 _OAUTH = Trouble(
     "kafka-token",
-    "no token could be had (OAUTHBEARER)",
-    "see sasl.oauthbearer.token.endpoint.url, …client.id and …client.secret in [kafka.options], and that it answers",
+    "the issuer of tokens gives this client none (OAUTHBEARER)",
+    'see kafka.user and kafka.password (client id and secret), "sasl.oauthbearer.scope", and what the issuer says',
 )
+TOKEN_ENDPOINT = Trouble(
+    "kafka-token-endpoint",
+    "the issuer of tokens can't be reached, or doesn't answer (OAUTHBEARER)",
+    'see "sasl.oauthbearer.token.endpoint.url" in [kafka.options], that it runs, and what lies in between',
+)
+_ISSUING = r"(OAUTHBEARER|OIDC) token.*"
 _MECHANISM = Trouble(
     "kafka-mechanism",
     "the brokers don't offer this way to log in",
@@ -47,6 +53,38 @@ _ROWS = (
             "kafka-name",
             "no such host is known here",
             "correct kafka.bootstrap (host:port, …); see that the name is known where skim runs, in a container too",
+        ),
+    ),
+    _Row(
+        (),
+        _ISSUING + "unexpired",
+        Trouble(
+            "kafka-token-expired",
+            "the token had expired when it came (OAUTHBEARER)",
+            "set this machine's clock (NTP); else the issuer's is wrong, or its tokens live for no time",
+        ),
+    ),
+    _Row(
+        (),
+        _ISSUING + "([Cc]ertificate|trust anchors)",
+        Trouble(
+            "kafka-token-certificate",
+            "the certificate of who issues the tokens can't be trusted (OAUTHBEARER)",
+            'set "https.ca.location" in [kafka.options] to a file of the CAs to trust (ssl.ca.location: the brokers\')',
+        ),
+    ),
+    _Row(
+        (),
+        _ISSUING + "(resolve host|onnect|timed out|Timeout|Recv failure|Send failure|SSL|mpty reply)",
+        TOKEN_ENDPOINT,
+    ),
+    _Row(
+        ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", ""),
+        "invalid_token",
+        Trouble(
+            "kafka-token-refused",
+            "the brokers refuse the token (OAUTHBEARER)",
+            "see that the token endpoint is the issuer that the brokers trust; see scope, audience, clocks",
         ),
     ),
     _Row((), "[Uu]nsupported SASL mechanism|not supported by broker|UNSUPPORTED_SASL_MECHANISM", _MECHANISM),
@@ -96,7 +134,16 @@ _ROWS = (
             'set "ssl.ca.location" to the CA file of their owner; in kafka.bootstrap give a name of the certificate',
         ),
     ),
-    _Row((), r"OAUTHBEARER token|token_refresh|oauthbearer", _OAUTH),
+    _Row(
+        (),
+        "not valid in current SASL state",
+        Trouble(
+            "kafka-login-again",
+            "the brokers took no new login, the last one being a moment ago",
+            "nothing: a new connection is made; if it comes again and again, tokens live for too short a time",
+        ),
+    ),
+    _Row((), r"(OAUTHBEARER|OIDC) token|token_refresh|oauthbearer", _OAUTH),
     _Row(("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED"), "", _PASSWORD),
     _Row((), "SASL authentication error", _PASSWORD),
     _Row(
@@ -151,6 +198,14 @@ _ROWS = (
     ),
 )
 
+#: What a worker's metric calls errors (a closed set): no broker answers, nobody lets us in, anything else.
+COMPLAINTS = ("down", "authentication", "other")
+_COMPLAINTS = {
+    "_ALL_BROKERS_DOWN": "down",
+    "_AUTHENTICATION": "authentication",
+    "SASL_AUTHENTICATION_FAILED": "authentication",
+}
+
 #: When they can be reached and say nothing, or hang up without a word that fits.
 SILENT = Trouble(
     "kafka-silent",
@@ -170,3 +225,12 @@ def translated(name: str, text: str) -> Trouble | None:
         if (not row.names or name in row.names) and re.search(row.text, text):
             return row.trouble
     return None
+
+
+def complaint(name: str) -> str:
+    """Which of `COMPLAINTS` an error is, by its code's name.
+
+    >>> complaint("_AUTHENTICATION"), complaint("_TRANSPORT")
+    ('authentication', 'other')
+    """
+    return _COMPLAINTS.get(name, "other")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from .address import Address
+
 # The loop turns ten times a second; a batch, a restore, or what a rebalance saves takes seconds, compiling half a
 # minute. What takes longer without any of them asking whether to stop is stuck.
 SILENT_SECONDS = 120.0
@@ -15,9 +17,9 @@ HEADERS = (("Content-Type", "application/json; charset=utf-8"), ("Cache-Control"
 class Watched(Protocol):
     """What is asked of a source."""
 
-    waiting: set[int]
-    astray: set[int]
-    positions: dict[int, int]
+    waiting: set[Address]
+    astray: set[Address]
+    positions: dict[Address, int]
 
 
 class Health:
@@ -56,7 +58,7 @@ class Health:
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether every partition that came has been opened, and none waits. Having none is no reason against it."""
-        reasons, source, opened = [], self.source, list[int]()
+        reasons, source, opened = [], self.source, list[str]()
         if not self.live()[0]:
             reasons.append(f"no turn of the loop for {SILENT_SECONDS:.0f} s")
         if self.paused():
@@ -66,9 +68,9 @@ class Health:
         if source is None:
             reasons.append("the topic isn't subscribed yet")
         else:
-            opened = sorted(source.positions.copy())  # copies, as the worker's thread changes them
+            opened = [one.name for one in sorted(source.positions.copy())]  # copies: the worker's thread changes them
             settling = sorted(source.waiting.copy() | source.astray.copy())
-            reasons += [f"partition {number} is being opened" for number in settling]
+            reasons += [f"partition {one.name} is being opened" for one in settling]
         return not reasons, {"ready": not reasons, "reasons": reasons, "partitions": opened}
 
     def beside(self, metrics: WSGIApplication) -> WSGIApplication:

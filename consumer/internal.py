@@ -1,4 +1,7 @@
-"""The internal topic `<topic>.rekeyed`: made like the topic that it repartitions, if it isn't there yet."""
+"""The internal topic `<topic>.rekeyed`: made like the topic that it repartitions, if it isn't there yet.
+
+Of a topic a night, made like the latest that is there.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -8,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # type: ignore[attr-defined]
 
 from ..schemas.errors import SkimError
+from .topics import Single, Topics
 
 log = logging.getLogger(__name__)
 
@@ -37,19 +41,23 @@ def rekeyed(topic: str) -> str:
     return topic + SUFFIX
 
 
-def ensure(options: Mapping[str, Any], topic: str, partitions: int | None = None) -> int:
-    """See that the internal topic of `topic` exists; how many partitions it has. Safe to call by several at once.
+def ensure(options: Mapping[str, Any], topics: Topics | str, partitions: int | None = None) -> int:
+    """See that the internal topic of `topics` exists; how many partitions it has. Safe to call by several at once.
 
-    It gets as many partitions as `topic` unless told otherwise. Raises `InternalTopicError`.
+    It gets as many partitions as they have unless told otherwise. Raises `InternalTopicError`.
     """
-    admin, name = AdminClient(dict(options)), rekeyed(topic)
+    topics = Single(topics) if isinstance(topics, str) else topics
+    admin, name = AdminClient(dict(options)), rekeyed(topics.name)
     sizes = _sizes(admin, name)
     if name not in sizes:
-        if topic not in sizes and partitions is None:
-            problem = f"can't be made: {topic} is not there yet, so its number of partitions isn't known"
+        there = [topic for topic in topics.now() if topic in sizes]
+        if not there and partitions is None:
+            missing = " or ".join(topics.now())
+            problem = f"can't be made: {missing} is not there yet, so its number of partitions isn't known"
             raise InternalTopicError(name, f"{problem}; set rekey_partitions, or start again when it is there")
-        _create(admin, topic, partitions or sizes[topic])
-        sizes = {name: partitions or sizes[topic], **_sizes(admin, name)}
+        wanted = partitions or sizes[there[0]]
+        _create(admin, name, there[0] if there else topics.now()[0], wanted)
+        sizes = {name: wanted, **_sizes(admin, name)}
     if partitions is not None and sizes[name] != partitions:
         problem = f"has {sizes[name]} partitions, rekey_partitions says {partitions}"
         raise InternalTopicError(name, f"{problem}; objects can't move: see docs/rekey.md, or correct the setting")
@@ -60,8 +68,8 @@ def ensure(options: Mapping[str, Any], topic: str, partitions: int | None = None
     return sizes[name]
 
 
-def _create(admin: AdminClient, topic: str, partitions: int) -> None:
-    name, original = rekeyed(topic), _config(admin, topic)
+def _create(admin: AdminClient, name: str, topic: str, partitions: int) -> None:
+    original = _config(admin, topic)
     config = {key: original[key] for key in INHERITED if key in original}
     if "max.message.bytes" in original:
         config["max.message.bytes"] = str(int(original["max.message.bytes"]) + ROOM_BYTES)

@@ -1,6 +1,6 @@
 """Where a stream stands in its topic: what the board says, which is the truth, beside what the topic holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,13 +8,14 @@ import redis
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ..schemas.errors import SkimError
-from .batch import partition_name
+from .address import Address
 from .board import Heard, key, read_offsets, read_workers
 from .config import Settings
 from .configured import configured_stream
 from .connection import translated
 from .internal import rekeyed
 from .run import group_options, kafka_options
+from .topics import Single, Topics
 
 ASK_SECONDS = 10.0
 
@@ -36,7 +37,7 @@ class Stand:
     before high. copy: what Kafka's group was told, for other tools. learned: what the last checkpoint reflects.
     """
 
-    partition: int
+    partition: Address
     offset: int | None
     low: int
     high: int
@@ -47,7 +48,8 @@ class Stand:
     def lag(self) -> int | None:
         """Messages that the topic has and the board doesn't reflect; None if nobody has begun.
 
-        >>> Stand(0, 40, low=0, high=100).lag, Stand(0, 40, low=60, high=100).lag, Stand(0, None, 0, 9).lag
+        >>> at = Address("alerts", 0)
+        >>> Stand(at, 40, low=0, high=100).lag, Stand(at, 40, low=60, high=100).lag, Stand(at, None, 0, 9).lag
         (60, 40, None)
         """
         return None if self.offset is None else max(0, self.high - max(self.offset, self.low))
@@ -56,9 +58,10 @@ class Stand:
     def problem(self) -> str:
         """Why a worker couldn't go on there without losing anything; empty if it could.
 
-        >>> Stand(0, 40, low=60, high=100).problem
+        >>> at = Address("alerts", 0)
+        >>> Stand(at, 40, low=60, high=100).problem
         '20 messages are gone (retention)'
-        >>> Stand(0, 40, low=0, high=9).problem
+        >>> Stand(at, 40, low=0, high=9).problem
         'beyond the end: was the topic made anew?'
         """
         if self.offset is None:
@@ -102,7 +105,7 @@ class Lag:
             "not_begun": self.untouched,
             "workers": self.workers.alive,
             "partitions": [
-                {"name": partition_name(self.topic, one.partition), **asdict(one), "lag": one.lag}
+                {"name": one.partition.name, **asdict(one), "partition": one.partition.number, "lag": one.lag}
                 | {"problem": one.problem}
                 for one in self.stands
             ],
@@ -114,12 +117,13 @@ class Surveyor:
 
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         named = configured_stream(settings).name
-        topic = settings.topic or named
-        self.topic = rekeyed(topic) if settings.rekey else topic
+        topics = settings.topics
+        self.topics: Topics = Single(rekeyed(topics.name)) if settings.rekey else topics
+        self.topic = self.topics.name
         self.board = settings.board.name or named
-        self.group = settings.kafka.group
         self.client = client
         options = {**kafka_options(settings), **group_options(settings), "enable.auto.commit": False}
+        self.group = str(options["group.id"])
         options.pop("group.instance.id", None)
         self.consumer = Consumer(options | {"allow.auto.create.topics": False})
 
@@ -140,23 +144,25 @@ class Surveyor:
             advice = f": {known.means}; {known.do}" if known else "; see kafka.bootstrap (--kafka), and that it runs"
             raise LagError(self.topic, reason.str() + advice) from error
         stands = []
-        for number, (low, high) in sorted(marks.items()):
-            name = partition_name(self.topic, number)
-            stands.append(Stand(number, offsets.get(name), low, high, copies.get(number), checkpoints.get(name)))
+        for one, (low, high) in sorted(marks.items()):
+            stands.append(Stand(one, offsets.get(one.name), low, high, copies.get(one), checkpoints.get(one.name)))
         return Lag(self.board, self.topic, self.group, stands, read_workers(self.client, self.board))
 
-    def _ask(self) -> tuple[dict[int, int], dict[int, tuple[int, int]]]:
+    def _ask(self) -> tuple[dict[Address, int], dict[Address, tuple[int, int]]]:
         """By partition, what the group was told, and what the topic has."""
-        found = self.consumer.list_topics(self.topic, timeout=ASK_SECONDS).topics[self.topic]
-        if found.error is not None or not found.partitions:
-            raise LagError(self.topic, "it is not there, or may not be seen; name it with --topic")
-        places = [TopicPartition(self.topic, number) for number in found.partitions]
-        marks = {}
-        for place in places:
-            low, high = self.consumer.get_watermark_offsets(place, timeout=ASK_SECONDS)
-            marks[place.partition] = (low, high)
-        told = self.consumer.committed(places, timeout=ASK_SECONDS)
-        return {one.partition: one.offset for one in told if one.offset >= 0}, marks
+        addresses = [Address(name, number) for name in self.topics.now() for number in self._partitions_of(name)]
+        if not addresses:
+            names = " or ".join(self.topics.now())
+            missing = names if names != self.topic else "it"
+            raise LagError(self.topic, f"{missing} is not there, or may not be seen; name it with --topic")
+        marks = {one: self.consumer.get_watermark_offsets(one.at(0), timeout=ASK_SECONDS) for one in addresses}
+        told = self.consumer.committed([TopicPartition(*one) for one in addresses], timeout=ASK_SECONDS)
+        return {Address(one.topic, one.partition): one.offset for one in told if one.offset >= 0}, marks
+
+    def _partitions_of(self, topic: str) -> Collection[int]:
+        """None if the topic isn't there: of a topic a night, one may be missing."""
+        found = self.consumer.list_topics(topic, timeout=ASK_SECONDS).topics[topic]
+        return () if found.error is not None else found.partitions
 
     def _checkpoints(self) -> dict[str, int]:
         """By `<topic>/<partition>`, up to where the last checkpoint reflects."""

@@ -87,21 +87,22 @@ class Letter:
     schema: str = ""
     omitted: int = 0
     skimstream: str = field(default_factory=lambda: version("skimstream"))
+    box: str = ""  # after whom its topic is named, if not after the one where the message stood
 
     @classmethod
-    def of(cls, batch: Batch, index: int, error: DecodeError) -> Self:
+    def of(cls, batch: Batch, index: int, error: DecodeError, box: str = "") -> Self:
         """The letter of a batch's message."""
         value = batch.values[index]
-        place = Place(batch.topic, batch.partition, batch.offsets[index], batch.timestamps[index])
+        place = Place(*batch.address, batch.offsets[index], batch.timestamps[index])
         key, headers = batch.origin(index)
         # Nothing may look into a message that has ended the process.
         schema = schema_named(value) if value is not None and error.reason != "crash" else ""
-        return cls(place, value, error.reason, error.detail, key, tuple(headers or ()), schema)
+        return cls(place, value, error.reason, error.detail, key, tuple(headers or ()), schema, box=box)
 
     @property
     def topic(self) -> str:
         """Where it goes."""
-        return self.place.topic + SUFFIX
+        return (self.box or self.place.topic) + SUFFIX
 
     def lighter(self) -> Self | None:
         """The letter when its value is too long for the topic: what is left out is still where it stood."""

@@ -20,7 +20,9 @@ from ..scoring.ensemble import Scores
 from ..scoring.model import Model
 from ..scoring.prepare import Reference
 from ..scoring.threshold import SEVERITIES
+from .address import Address
 from .array_histogram import ArrayHistogram
+from .connection import COMPLAINTS
 from .drift import Drift
 from .partition import Partition
 from .patience import KINDS
@@ -89,7 +91,9 @@ class Metrics:
         self.latency = ArrayHistogram(
             "skim_end_to_end_latency_seconds", "Produced to visible on the board", by_stream, LATENCY_BUCKETS, r
         )
-        self.lag = Gauge("skim_consumer_lag_messages", "Messages not read yet", ("stream", "partition"), registry=r)
+        self.lag = Gauge(
+            "skim_consumer_lag_messages", "Messages not read yet", ("stream", "topic", "partition"), registry=r
+        )
         self.lag_seconds = Gauge(
             "skim_consumer_lag_seconds",
             "Age of the last message read, while others wait; else 0",
@@ -113,7 +117,7 @@ class Metrics:
         )
         self.kafka_errors = Counter(
             "skim_kafka_errors_total",
-            "What the Kafka client complains of; kind: down (no broker answers), other",
+            "What the Kafka client complains of; kind: down (no broker answers), authentication, other",
             ("kind",),
             registry=r,
         )
@@ -158,7 +162,7 @@ class Metrics:
         self.shift = Gauge(
             "skim_frozen_shift",
             "How far the frozen part's usual score lies from where training left it, in spreads",
-            ("stream", "partition"),
+            ("stream", "topic", "partition"),
             registry=r,
         )
         self.anomalies = Counter(
@@ -170,7 +174,7 @@ class Metrics:
         self.threshold = Gauge(
             "skim_threshold",
             "The combined value above which an event is notable, or high; it follows the stream",
-            ("stream", "partition", "severity"),
+            ("stream", "topic", "partition", "severity"),
             registry=r,
         )
         self.shadow = Counter(
@@ -220,7 +224,7 @@ class Metrics:
             self.anomalies.labels(stream, severity)
         for event in REBALANCES:
             self.rebalances.labels(event)
-        for kind in ("down", "other"):
+        for kind in COMPLAINTS:
             self.kafka_errors.labels(kind)
         for kind in KINDS:
             self.troubles.labels(kind)
@@ -286,9 +290,9 @@ class Metrics:
                 self.lookups.labels(self.stream, event).inc(count - self.lookups_told.get(event, 0))
                 self.lookups_told[event] = count
 
-    def observe_lag(self, lags: Mapping[int, int], age: float) -> None:
+    def observe_lag(self, lags: Mapping[Address, int], age: float) -> None:
         """Messages that wait, by partition, and the age of the last one read. Partitions that went are told no more."""
-        self._by_partition(self.lag, {(str(number),): lag for number, lag in lags.items()})
+        self._by_partition(self.lag, {(one.topic, str(one.number)): lag for one, lag in lags.items()})
         self.lag_seconds.labels(self.stream).set(age)
 
     def observe_partitions(self, partitions: Collection[Partition], now: float) -> None:
@@ -299,9 +303,9 @@ class Metrics:
         levels: dict[tuple[str, ...], float] = {}
         for one in partitions:
             for severity, level in one.ensemble.thresholds.levels.items():
-                levels[one.number, severity] = level
+                levels[*one.labels, severity] = level
         self._by_partition(self.threshold, levels)
-        self._by_partition(self.shift, {(one.number,): one.ensemble.combiner.shift for one in partitions})
+        self._by_partition(self.shift, {one.labels: one.ensemble.combiner.shift for one in partitions})
         self.checkpoint_age.set(max((now - one.saved_at for one in partitions if one.unsaved), default=0.0))
         for one in partitions:
             if one.state.entities is not None:

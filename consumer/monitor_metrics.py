@@ -1,5 +1,7 @@
 """What the monitor tells Prometheus. Rules and channels are a closed set: the file's."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from .rulebook import Book
@@ -13,10 +15,11 @@ class MonitorMetrics:
     def __init__(self, registry: CollectorRegistry, stream: str) -> None:
         r = registry
         self.stream = stream
+        self.told = set[tuple[str, str, str]]()
         self.threshold = Gauge(
             "skim_monitor_threshold",
             "What an event has to exceed now: a score for min_score, else a combined value",
-            ("stream", "partition", "rule"),
+            ("stream", "topic", "partition", "rule"),
             registry=r,
         )
         self.matches = Counter(
@@ -37,9 +40,17 @@ class MonitorMetrics:
         for outcome in ("applied", "refused"):
             self.reloads.labels(outcome)
 
+    def observe(self, levels: Mapping[tuple[str, str, str], float]) -> None:
+        """The bars by topic, partition and rule; of partitions that went nothing is told any more."""
+        for labels in self.told - levels.keys():
+            self.threshold.remove(self.stream, *labels)
+        for labels, level in levels.items():
+            self.threshold.labels(self.stream, *labels).set(level)
+        self.told = set(levels)
+
     def expect(self, book: Book) -> None:
         """What hasn't happened yet is a zero, not a gap; rules that are gone have no threshold."""
-        self.threshold.clear()
+        self.observe({})
         for rule in book.rules:
             self.matches.labels(self.stream, rule.name)
         for channel in book.channels:

@@ -14,6 +14,7 @@ from pydantic_settings import EnvSettingsSource
 
 from .config import Settings
 from .own import without_streams
+from .preset import preset_of
 from .streams.toml_lines import Place, line_of, lines_of
 
 DEFAULT = "default"
@@ -31,7 +32,7 @@ _OPEN_SCHEMES = ("redis", "rediss", "unix")
 class Setting:
     """One setting: `key` as a file has it, `value` with secrets masked (`masked`: it isn't all there).
 
-    `origin`: default, file:line, the name of a variable, a flag.
+    `origin`: default, preset NAME, file:line, the name of a variable, a flag.
     """
 
     key: Place
@@ -41,11 +42,17 @@ class Setting:
 
 
 class Origins:
-    """Where settings came from: flags (place → option) before the environment, the file, and its definitions."""
+    """Where settings came from: flags (place → option), the environment, the file, its definitions, the preset."""
 
     def __init__(
-        self, file: Path | None, flags: Mapping[Place, str], environment: Mapping[str, str] = os.environ
+        self,
+        file: Path | None,
+        flags: Mapping[Place, str],
+        environment: Mapping[str, str] = os.environ,
+        preset: str = "",
     ) -> None:
+        self.preset = f"preset {preset}"
+        self.brought = preset_of(preset).settings if preset else {}
         self.file = file
         self.flags = flags
         self.environment = environment
@@ -61,7 +68,9 @@ class Origins:
             return self.flags[place]
         if _holds(self.variables, place):
             return self._variable(place)
-        return self._line(place) if _holds(self.given, place) else DEFAULT
+        if _holds(self.given, place):
+            return self._line(place)
+        return self.preset if _holds(self.brought, place) else DEFAULT
 
     def defined(self, name: str, key: str = "") -> str:
         """The line of a definition's key, or of its beginning."""
@@ -89,27 +98,46 @@ def effective(settings: Settings, origins: Origins) -> list[Setting]:
     name = settings.stream
     brought = {("topic",): "topic", ("framing",): "framing", ("model",): "model", ("board", "kept"): "kept"}
     for i, one in enumerate(found):
-        if one.origin == DEFAULT and one.key in brought:
-            found[i] = _setting(one.key, one.value, origins.defined(name, brought[one.key]))
-        elif one.origin == DEFAULT and one.key == ("stream",):
-            found[i] = _setting(one.key, one.value, origins.defined(name))
+        if one.origin not in (DEFAULT, origins.preset) or (one.key not in brought and one.key != ("stream",)):
+            continue
+        said = origins.defined(name, brought.get(one.key, ""))
+        if said != DEFAULT:
+            found[i] = _setting(one.key, one.value, said)
     table = ((place, value) for place, value in leaves(own) if place != ("name",))
     return found + [
         _setting(("stream", name, *place), value, origins.defined(name, place[0])) for place, value in table
     ]
 
 
-def librdkafka(options: Mapping[str, Any], origins: Origins) -> list[Setting]:
-    """The options that librdkafka is given; those that are neither a setting nor the user's own are skim's."""
-    ours = {"bootstrap.servers": "bootstrap", "group.id": "group", "group.protocol": "protocol"}
-    ours["group.instance.id"] = "member"
+# librdkafka's options that are settings of ours.
+_OURS = {
+    "bootstrap.servers": "bootstrap",
+    "group.id": "group",
+    "group.protocol": "protocol",
+    "group.instance.id": "member",
+    "sasl.username": "user",
+    "sasl.password": "password",
+    "sasl.oauthbearer.client.id": "user",
+    "sasl.oauthbearer.client.secret": "password",
+}
+
+
+def librdkafka(options: Mapping[str, Any], origins: Origins, places: Mapping[str, str] | None = None) -> list[Setting]:
+    """The options that librdkafka is given; those that are neither a setting nor the user's own are skim's.
+
+    `places`: of options that a stream's own client keeps, where.
+    """
     found = []
     for name, value in sorted(options.items()):
         if callable(value):
             continue
         origin = origins.of(("kafka", "options", name))
-        if origin == DEFAULT:
-            origin = origins.of(("kafka", ours[name])) if name in ours else "skim"
+        if origin in (DEFAULT, origins.preset) and places and name in places:
+            origin = places[name]
+        elif origin == DEFAULT:
+            origin = origins.of(("kafka", _OURS[name])) if name in _OURS else "skim"
+        if origin == DEFAULT and _OURS.get(name) == "password":
+            origin = origins.of(("kafka", "password_file"))
         found.append(_setting((name,), value, origin))
     return found
 

@@ -17,6 +17,7 @@ from ..scoring.explain import Explanations
 from ..scoring.keyed import MAX_COUNT, read_array
 from ..scoring.model import Model
 from ..scoring.words import noun_of
+from .address import Address
 from .batch import Batch
 from .checkpoint import Begun, CheckpointError, Saved
 from .inflight import deaths_at, quarantined
@@ -60,8 +61,11 @@ class Partition:
     committed. In between, `ahead` says that the memory has learned a batch whose commit is still to come.
     """
 
-    def __init__(self, name: str, stream: Stream, model: Model, begun: Begun, shadow: Model | None = None) -> None:
-        self.name = name
+    def __init__(
+        self, address: Address, stream: Stream, model: Model, begun: Begun, shadow: Model | None = None
+    ) -> None:
+        self.address = address
+        self.name = address.name
         self.stream = stream
         self.model = model
         self.model_id = model.id
@@ -82,9 +86,9 @@ class Partition:
         self.sweep_from = 0
 
     @property
-    def number(self) -> str:
-        """The partition's number in its topic, as a label."""
-        return self.name.rpartition("/")[2]
+    def labels(self) -> tuple[str, str]:
+        """Topic and number, as metrics tell them."""
+        return self.address.topic, str(self.address.number)
 
     @property
     def layout(self) -> str:

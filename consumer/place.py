@@ -36,10 +36,13 @@ class Offsets:
     file: Path
     by_partition: Mapping[str, int]
 
-    def of(self, partition: str) -> int | None:
-        """A partition's offset, None if the file has none. Raises `PlaceError` if it is of other topics altogether."""
+    def of(self, partition: str, among_others: bool = False) -> int | None:
+        """A partition's offset, None if the file has none.
+
+        Raises `PlaceError` if it is of other topics altogether, unless the partition's is one `among_others`.
+        """
         topic = partition.rpartition("/")[0]
-        if all(name.rpartition("/")[0] != topic for name in self.by_partition):
+        if not among_others and all(name.rpartition("/")[0] != topic for name in self.by_partition):
             raise PlaceError(
                 partition, f"{self.file} has no offset of the topic {topic} (<topic>/<partition> <offset>)"
             )

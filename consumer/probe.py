@@ -21,6 +21,7 @@ from .config import Settings, load_settings
 from .configured import configured_stream, decoder_of
 from .rekey import RekeyedDecoder
 from .streams.base import Stream
+from .streams.definition import Definition
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,15 @@ COMMAND = (sys.executable, "-m", __name__)
 # A start takes seconds, or half a minute if the kernels must be compiled; after that, what takes so long hangs.
 SECONDS = 120.0
 # What reading depends on; no addresses of Kafka or Redis, and no passwords.
-SECTIONS = {"stream", "framing", "registry", "gate", "state", "history", "observation", "rekey"}
+SECTIONS = {"stream", "framing", "registry", "gate", "lsst", "state", "history", "observation", "rekey"}
+DEFINITION = "definition"  # beside them, that of a stream of the user's own
 
 
 def prober(settings: Settings, command: Sequence[str] = COMMAND) -> Callable[[Batch], frozenset[int]]:
     """A function that answers which offsets of a batch hold deadly messages."""
     chosen = settings.model_dump(mode="json", include=SECTIONS)
+    if (own := settings.definition) is not None:
+        chosen[DEFINITION] = {**own.model_dump(mode="json", by_alias=True), "name": own.name}
     return lambda batch: deadly(batch, chosen, command)
 
 
@@ -101,7 +105,9 @@ def read(stream: Stream, decoder: Decoder, message: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """The other process."""
-    settings = load_settings(None, json.loads(sys.stdin.buffer.readline()))
+    chosen = json.loads(sys.stdin.buffer.readline())
+    own = [Definition.model_validate(one) for one in (chosen.pop(DEFINITION, None),) if one]
+    settings = load_settings(None, chosen).defined({one.name: one for one in own})
     stream = configured_stream(settings)
     decoder = decoder_of(settings, stream, make=RekeyedDecoder if settings.rekey else Decoder)
     print("ready", flush=True)

@@ -1,5 +1,7 @@
 """Repartitions a topic: every message of an object goes to one partition of `<topic>.rekeyed`, exactly once.
 
+Of topics that come and go each night, all go to one, where what is known of an object outlives the night.
+
 Each batch is one Kafka transaction:
     1. messages are taken from the topic; rebalances happen in there only, so never inside of a transaction;
     2. each is produced with its object as the key, and its own value, headers and timestamp;
@@ -23,12 +25,14 @@ from ..schemas.decode import Decoded, Decoder, Headers
 from ..schemas.errors import SkimError
 from ..schemas.framing import is_schema
 from ..schemas.registry import RegistryUnavailable
-from .batch import Batch, partition_name
+from .address import Address
+from .batch import Batch
 from .internal import rekeyed
 from .opening import LostOffsets
 from .patience import Interrupted, Unavailable
 from .place import Place
 from .source import PASSING, Source, SourceError
+from .topics import Nightly, Single, Topics
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +115,7 @@ class Rekey:
 
     def __init__(
         self,
-        topic: str,
+        topics: Topics | str,
         partitions: int,
         decoder: Decoder,
         key_field: str,
@@ -123,8 +127,9 @@ class Rekey:
         size: int = SIZE,
         reached: Callable[[str], None] = lambda point: None,
     ) -> None:
-        self.topic = topic
-        self.target = rekeyed(topic)
+        self.topics = Single(topics) if isinstance(topics, str) else topics
+        self.topic = self.topics.name
+        self.target = rekeyed(self.topic)
         self.partitions = partitions
         self.decoder = decoder
         self.key_field = key_field
@@ -137,7 +142,7 @@ class Rekey:
         self.group = str(consumer["group.id"])
         self.producer_options = {
             **producer,
-            "transactional.id": f"{self.group}.{topic}.{member or uuid.uuid4().hex}",
+            "transactional.id": f"{self.group}.{self.topic}.{member or uuid.uuid4().hex}",
             "transaction.timeout.ms": TRANSACTION_MS,
             "message.timeout.ms": TRANSACTION_MS,
             "message.max.bytes": MESSAGE_BYTES,
@@ -156,7 +161,7 @@ class Rekey:
         self.stopping = stopping
         try:
             self.producer = self._new_producer()  # first of all: it ends what its last life has left open
-            with Source(self.topic, self.consumer, self.start, self._dropped, keyed=True) as source:
+            with Source(self.topics, self.consumer, self.start, self._dropped, keyed=True) as source:
                 log.info("rekeying", extra={"topic": self.topic, "to": self.target, "group": self.group})
                 while not stopping():
                     self._turn(source)
@@ -170,28 +175,28 @@ class Rekey:
     def _turn(self, source: Source) -> None:
         batches: list[Batch] = []
         try:
-            if ours := sorted(source.waiting | source.astray):
+            if ours := source.due():
                 self._open(source, ours)
             batches = source.batches(self.size, SECONDS)
             if batches:
-                self._transact(source, {batch.partition: batch.following for batch in batches}, batches)
+                self._transact(source, {batch.address: batch.following for batch in batches}, batches)
         except Unavailable as reason:
             log.warning("paused", extra={"reason": str(reason)})
             for batch in batches:
-                source.close(batch.partition)
+                source.close(batch.address)
         except KafkaException as error:
             self._roll_back(error.args[0])
             for batch in batches:
-                source.close(batch.partition)  # to be opened again where Kafka says
+                source.close(batch.address)  # to be opened again where Kafka says
         else:
             return
         source.idle(PAUSE_SECONDS)
         source.go_on()
 
-    def _transact(self, source: Source, positions: Mapping[int, int], batches: Sequence[Batch] = ()) -> None:
+    def _transact(self, source: Source, positions: Mapping[Address, int], batches: Sequence[Batch] = ()) -> None:
         """All batches and where to go on after them, or nothing. Raises KafkaException, `Unavailable`."""
         group = source.consumer.consumer_group_metadata()
-        offsets = [TopicPartition(self.topic, partition, offset) for partition, offset in positions.items()]
+        offsets = [address.at(offset) for address, offset in positions.items()]
         keys = [self._keys(batch) for batch in batches]
         self.refused = ""
         self.producer.begin_transaction()
@@ -209,7 +214,7 @@ class Rekey:
     def _produce(self, batch: Batch, keys: Sequence[bytes | None]) -> None:
         for i, key in enumerate(keys):
             # What has no object is read by the worker whose partition it would have been, which says why it is dead.
-            partition = -1 if key else batch.partition % self.partitions
+            partition = -1 if key else batch.address.number % self.partitions
             copy = {
                 "value": batch.values[i],
                 "key": key,
@@ -245,37 +250,42 @@ class Rekey:
             headers.append((KEY, key))
         return headers
 
-    def _open(self, source: Source, partitions: Sequence[int]) -> None:
+    def _open(self, source: Source, partitions: Sequence[Address]) -> None:
         """Go on with partitions where the group's last transactions ended."""
-        stored, start = self._stored(source, partitions), dict[int, int]()
-        for partition in partitions:
-            low, high = source.range(partition)
-            at = stored[partition]
+        stored, start = self._stored(source, partitions), dict[Address, int]()
+        for address in partitions:
+            try:
+                low, high = source.range(address)
+            except Unavailable:
+                if address in source.due():
+                    raise
+                continue  # left alone for now: there are other topics to read
+            at = stored[address]
             if at is None:
-                start[partition] = source.beginning(partition, low, high)
+                start[address] = source.beginning(address, low, high)
             elif not low <= at <= high:
-                start[partition] = self._jump(partition, at, low, high)
+                start[address] = self._jump(address, at, low, high)
             else:
-                start[partition] = at
-        if new := {partition: start[partition] for partition in partitions if stored[partition] is None}:
+                start[address] = at
+        if new := {address: at for address, at in start.items() if stored[address] is None}:
             self._refuse_to_repeat(source)
             self._transact(source, new)  # so "latest" won't move with the next start
-        for partition in partitions:
-            source.open(partition, start[partition])
+        for address, at in start.items():
+            source.open(address, at)
             self.reached("opened")
 
-    def _jump(self, partition: int, at: int, low: int, high: int) -> int:
+    def _jump(self, address: Address, at: int, low: int, high: int) -> int:
         """What to do where the next message isn't there any more."""
-        lost = f"{partition_name(self.topic, partition)} has offsets {low} to {high}, and {at} was the next"
+        lost = f"{address.name} has offsets {low} to {high}, and {at} was the next"
         if self.lost_offsets == "stop":
             advice = 'set kafka.lost_offsets = "jump-and-alert" to go on without what is lost'
             raise RekeyError(self.topic, f"{lost} (retention, or the topic was made anew); {advice}")
-        log.error("jumped", extra={"partition": partition, "to": low, "reason": lost})
+        log.error("jumped", extra={"partition": address.name, "to": low, "reason": lost})
         return low
 
-    def _stored(self, source: Source, partitions: Sequence[int]) -> dict[int, int | None]:
+    def _stored(self, source: Source, partitions: Sequence[Address]) -> dict[Address, int | None]:
         """The group's offsets. Waits for transactions that are about to change them; raises `Unavailable` for now."""
-        asked = [TopicPartition(self.topic, partition) for partition in partitions]
+        asked = [TopicPartition(*one) for one in partitions]
         try:
             found = source.consumer.committed(asked, timeout=CALL_SECONDS)
         except KafkaException as error:
@@ -283,7 +293,7 @@ class Rekey:
         for place in found:
             if place.error is not None:
                 raise self._failure(place.error)
-        return {place.partition: place.offset if place.offset >= 0 else None for place in found}
+        return {Address(one.topic, one.partition): one.offset if one.offset >= 0 else None for one in found}
 
     def _failure(self, error: KafkaError) -> SkimError:
         if error.code() in PASSING or error.retriable():
@@ -292,6 +302,8 @@ class Rekey:
 
     def _refuse_to_repeat(self, source: Source) -> None:
         """A group without any offsets has copied nothing; if copies are there, they are forgotten or another's."""
+        if isinstance(self.topics, Nightly):
+            return  # the offsets of nights that are over go with their topics
         written = False
         for partition in range(self.partitions):
             place = TopicPartition(self.target, partition)
@@ -299,8 +311,7 @@ class Rekey:
                 written = written or source.consumer.get_watermark_offsets(place, timeout=CALL_SECONDS)[1] > 0
             except KafkaException as error:
                 raise self._failure(error.args[0]) from error
-        everywhere = source.consumer.list_topics(self.topic, timeout=CALL_SECONDS).topics[self.topic].partitions
-        if written and not any(o is not None for o in self._stored(source, list(everywhere)).values()):
+        if written and not any(offset is not None for offset in self._stored(source, source.partitions()).values()):
             problem = f"{self.target} holds messages, but the group {self.group} has no offsets: another group copies"
             advice = "would come twice; see docs/rekey.md"
             raise RekeyError(self.topic, f"{problem} too, or Kafka has forgotten them, and all {advice}")
@@ -340,9 +351,9 @@ class Rekey:
         if error is not None and not self.refused:
             self.refused = f"{error.str()}: a message of {len(message)} bytes"
 
-    def _dropped(self, partition: int, lost: bool) -> None:
+    def _dropped(self, address: Address, lost: bool) -> None:
         """Nothing to save: no transaction is open while partitions come and go."""
-        log.info("lost" if lost else "revoked", extra={"partition": partition_name(self.topic, partition)})
+        log.info("lost" if lost else "revoked", extra={"partition": address.name})
 
 
 @contextmanager

@@ -31,13 +31,13 @@ class ResendError(SkimError):
 
 
 class Resend:
-    """Sends messages of `topic` to `target`, bytes, key and headers as they came; a context manager.
+    """Sends the messages of `<topic>.dlq` to `target`, bytes, key and headers as they came; a context manager.
 
-    To their own topic they go to their own partition, whatever partitioner chose it: what is known of their objects
-    is there. `sent` counts the delivered ones; look after the `with` block, or `check`.
+    Without a target each goes to its own topic, and there to its own partition, whatever partitioner chose it: what is
+    known of their objects is there. `sent` counts the delivered ones; look after the `with` block, or `check`.
     """
 
-    def __init__(self, options: Mapping[str, Any], topic: str, target: str) -> None:
+    def __init__(self, options: Mapping[str, Any], topic: str, target: str | None = None) -> None:
         self.topic = topic
         self.target = target
         self.sent = self.failed = self.unreceipted = 0
@@ -55,16 +55,17 @@ class Resend:
 
     def send(self, letter: Letter) -> None:
         """Hand over one message; waits for room if need be."""
-        partition = letter.place.partition if self.target == self.topic else PARTITIONER
+        target = self.target or letter.place.topic
+        partition = letter.place.partition if target == letter.place.topic else PARTITIONER
         while True:
             try:
                 self.producer.produce(
-                    self.target,
+                    target,
                     letter.value,
                     letter.key,
                     partition,
                     headers=letter.restored(),
-                    on_delivery=self._reporter(letter),
+                    on_delivery=self._reporter(letter, target),
                 )
             except BufferError:
                 self._serve(0.1)
@@ -109,8 +110,8 @@ class Resend:
                 self.outstanding += 1
             self.receipts.popleft()
 
-    def _reporter(self, letter: Letter) -> Callable[[KafkaError | None, Message], None]:
-        receipt = Receipt(letter.place, self.target)
+    def _reporter(self, letter: Letter, target: str) -> Callable[[KafkaError | None, Message], None]:
+        receipt = Receipt(letter.place, target)
 
         def report(error: KafkaError | None, message: Message) -> None:
             self.outstanding -= 1

@@ -20,17 +20,20 @@ from ..schemas.decode import Decoder
 from ..schemas.errors import SkimError
 from ..schemas.gather import gather
 from ..scoring.model import Model
+from .address import Address
 from .board import Board
 from .checkpoint import Begun
 from .config import Settings
 from .configured import configured_stream, decoder_of
-from .connection import translated
+from .connection import complaint, translated
 from .fence import NEW, Fence
 from .health import Health
 from .heartbeat import Heartbeat
 from .internal import ensure, rekeyed
 from .letter import SUFFIX
+from .login import login_of, require
 from .metrics import Metrics, serve
+from .nights import Nights
 from .outgoing import Outgoing
 from .partition import Partition
 from .place import Place, place_of, until_of
@@ -40,6 +43,8 @@ from .rekey import Rekey, RekeyedDecoder, beside, key_only
 from .source import Source
 from .streams.base import Stream
 from .tally import Tally
+from .topics import Nightly, Single, Topics
+from .trust import usual_trust
 from .until import Bounded
 from .watch_settings import notifier_of, watch_of
 from .watchdog import Watchdog
@@ -95,29 +100,49 @@ def connect(settings: Settings, retries: int = REDIS_RETRIES) -> redis.Redis:
 
 
 def kafka_options(settings: Settings, trouble: Callable[[str], None] = lambda kind: None) -> Mapping[str, Any]:
-    """librdkafka's options: ours, then the user's own, which win. `trouble` hears of errors, as `BrokerLog` says."""
+    """librdkafka's options: ours, the login, the user's own, which win. `trouble` hears of errors, as `BrokerLog` says.
+
+    Raises `CredentialsError`.
+    """
+    options = login_of(settings).options
+    return {**_usual(trouble), **usual_trust(options), **options}
+
+
+def outgoing_options(settings: Settings, trouble: Callable[[str], None] = lambda kind: None) -> Mapping[str, Any]:
+    """The same for the brokers that dead letters and alerts are written to: public streams take none."""
+    out = settings.outgoing
+    if not out.bootstrap:
+        return kafka_options(settings, trouble)
+    return {**_usual(trouble), "bootstrap.servers": out.bootstrap, **usual_trust(out.options), **out.options}
+
+
+def _usual(trouble: Callable[[str], None]) -> dict[str, Any]:
     return {
-        "bootstrap.servers": settings.kafka.bootstrap,
         "client.id": "skimstream",
         "reconnect.backoff.ms": 500,
         # By itself librdkafka writes twenty lines a second to standard error while no broker answers.
         "log_level": 2,
         "error_cb": BrokerLog(trouble),
-        **settings.kafka.options,
     }
+
+
+def reading_options(settings: Settings) -> dict[str, Any]:
+    """For who reads a topic outside of any group: some brokers refuse names of groups even if nobody joins them."""
+    return {**kafka_options(settings), "group.id": login_of(settings).group}
 
 
 def group_options(settings: Settings) -> dict[str, Any]:
     """librdkafka's options of the consumer group; those the user gives himself win."""
-    kafka = settings.kafka
+    kafka, login = settings.kafka, login_of(settings)
     member = {"group.instance.id": kafka.member} if kafka.member else {}
-    return {"group.id": kafka.group, "group.protocol": kafka.protocol, **member, **kafka.options}
+    explicit = {name: login.options[name] for name in kafka.options}
+    return {"group.id": login.group, "group.protocol": kafka.protocol, **member, **explicit}
 
 
 class BrokerLog:
     """Logs what librdkafka complains of, the same complaint at most every ten seconds.
 
-    `trouble(kind)` hears of each: "down" (no broker answers; said again every ten seconds), "other".
+    `trouble(kind)` hears of each: one of `COMPLAINTS`.
     """
 
     SECONDS = 10.0
@@ -128,7 +153,7 @@ class BrokerLog:
 
     def __call__(self, error: KafkaError) -> None:
         """Called by librdkafka; it goes on trying by itself."""
-        self.trouble("down" if error.code() == KafkaError._ALL_BROKERS_DOWN else "other")  # noqa: SLF001
+        self.trouble(complaint(error.name()))
         now = time.monotonic()
         if now - self.logged.get(error.name(), -self.SECONDS) >= self.SECONDS:
             self.logged[error.name()] = now
@@ -139,11 +164,11 @@ class BrokerLog:
 
 def rekey_of(settings: Settings, stream: Stream) -> Rekey:
     """The stage that repartitions the topic. Raises `InternalTopicError`."""
-    options, topic = kafka_options(settings), settings.topic or stream.name
+    options, topics = kafka_options(settings), settings.topics
     group = {**options, **group_options(settings)}
     return Rekey(
-        topic,
-        ensure(options, topic, settings.rekey_partitions),
+        topics,
+        ensure(options, topics, settings.rekey_partitions),
         decoder_of(settings, stream, key_only(stream.wanted, stream.key_field)),
         stream.key_field,
         {**group, "group.id": f"{group['group.id']}.rekey"},
@@ -159,7 +184,7 @@ def warm_up(stream: Stream, model: Model) -> None:
     empty = io.BytesIO()
     fastavro.writer(empty, {"type": "record", "name": "empty", "fields": []}, [{}])
     Decoder(stream.wanted).decode([empty.getvalue()])
-    partition = Partition("", stream, model, Begun(Fence(0, f"0:{NEW}:0"), "", ""))
+    partition = Partition(Address("", 0), stream, model, Begun(Fence(0, f"0:{NEW}:0"), "", ""))
     columns = gather([{}, {}], stream.wanted)  # two rows: numba compiles anew for the layout of fewer
     partition.check(columns)
     partition.missing(columns)
@@ -189,11 +214,12 @@ def run(
 
     Raises `SkimError` for what a person has to mend.
     """
+    require(settings)
     stream = configured_stream(settings)
-    topic = settings.topic or stream.name
+    topics: Topics = settings.topics
     client = connect(settings)
     metrics = Metrics(CollectorRegistry(), stream.name, stream.unscored_reasons)
-    options = kafka_options(settings, lambda kind: metrics.kafka_errors.labels(kind).inc())
+    options = outgoing_options(settings, lambda kind: metrics.kafka_errors.labels(kind).inc())
     warm_up(stream, model)
     board = Board(client, settings.board.name or stream.name, settings.board.kept, settings.board.days)
     decoder = decoder_of(settings, stream, make=RekeyedDecoder if settings.rekey else Decoder)
@@ -210,6 +236,7 @@ def run(
         watchdog=Watchdog(settings.watchdog.seconds),
         probe=prober(settings),
         watch=watch,
+        box=topics.name if isinstance(topics, Nightly) and not settings.rekey else "",
     )
     health = Health(lambda: metrics.registry.get_sample_value("skim_paused") == 1)
     worker.heartbeat = Heartbeat(settings.heartbeat.seconds)
@@ -218,28 +245,30 @@ def run(
     server, _ = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     server.set_app(health.beside(make_wsgi_app(metrics.registry)))
     try:
-        group: dict[str, Any] = {**options, **group_options(settings)}
+        incoming = kafka_options(settings, lambda kind: metrics.kafka_errors.labels(kind).inc())
+        group: dict[str, Any] = {**incoming, **group_options(settings)}
         start: Place = place_of(settings.kafka.start)
         keyed = decoder.framing in ("auto", "key")
         with ExitStack() as stack:
             if settings.rekey:
                 stopping = stack.enter_context(beside(rekey_of(settings, stream), stopping))
                 # What the stage has copied is to be read, whenever it began; aborted copies are not.
-                topic, start, group["isolation.level"] = rekeyed(topic), "earliest", "read_committed"
+                topics, start, group["isolation.level"] = Single(rekeyed(topics.name)), "earliest", "read_committed"
+            heard = Nights(client, board.stream, settings.topics).begun
             if settings.kafka.until:
                 end = until_of(settings.kafka.until)
-                source: Source = Bounded(topic, group, start, worker.dropped, keyed, end)
+                source: Source = Bounded(topics, group, start, worker.dropped, keyed, end, heard)
             else:
-                source = Source(topic, group, start, worker.dropped, keyed)
+                source = Source(topics, group, start, worker.dropped, keyed, heard)
             stack.enter_context(source)
             health.source = source
             ready(server.server_port, source.problem())
-            provide(options, topic + SUFFIX)
+            provide(options, topics.name + SUFFIX)
             stack.enter_context(notifier)
             stack.enter_context(worker.heartbeat)
-            log.info("running", extra={"stream": stream.name, "topic": topic, "model": model.id})
+            log.info("running", extra={"stream": stream.name, "topic": topics.name, "model": model.id})
             over = health.watching(lambda: source.through or stopping())
-            worker.run(source, over, settings.batch.size, settings.batch.seconds)
+            worker.run(source, over, settings.batch.size, settings.batch.seconds, settings.batch_most)
     except redis.RedisError as error:
         raise RedisUnavailable(str(error)) from error
     finally:

@@ -1,4 +1,4 @@
-"""The source: a Kafka topic as batches, one a partition, in offset order. Where to go on is told from outside.
+"""The source: Kafka's topics as batches, one a partition, in offset order. Where to go on is told from outside.
 
 Partitions that come are not read until they are opened: callbacks of a rebalance only take note, so that nothing slow
 (Redis, recovery) ever happens inside one. While idle nothing is read, but the consumer is polled on, and so keeps its
@@ -6,10 +6,13 @@ place in the group.
 
 Reading begins with `incremental_assign` and ends with `incremental_unassign`, never with pause and resume: librdkafka
 (2.16) drops what it has fetched of a partition when that is resumed before any of it was consumed, and says nothing.
+
+Of topics that come and go (`topics.Nightly`) those of now are subscribed to. One that isn't there yet is nothing to
+wait for; nor is one whose brokers don't answer, as long as others can be read: it is asked again from time to time.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress, repeat
 from operator import is_not, itemgetter, methodcaller, not_
 from typing import Any, cast
@@ -17,11 +20,16 @@ from typing import Any, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ..schemas.errors import SkimError
-from .batch import Batch, headers_of, partition_name
+from .address import Address
+from .batch import Batch, headers_of
 from .patience import Unavailable
 from .place import Moment, Place, PlaceError
+from .topics import Nightly, Single, Topics
 
-WATERMARK_SECONDS = 10.0
+# How long an answer is waited for; while other topics can be read, not so long.
+WATERMARK_SECONDS, WATERMARK_SECONDS_BESIDE = 10.0, 2.0
+# A topic that gives no answer is left alone for so long, twice as long each time.
+LEFT_ALONE_SECONDS, LEFT_ALONE_SECONDS_AT_MOST = 10.0, 300.0
 # While paused, Kafka is polled this often.
 IDLE_SECONDS = 0.1
 
@@ -34,6 +42,8 @@ PASSING = frozenset(
         KafkaError._TIMED_OUT,  # noqa: SLF001
         KafkaError._RESOLVE,  # noqa: SLF001
         KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - one without a leader, too
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -50,8 +60,8 @@ OUT_OF_RANGE = frozenset(
 )
 
 # What is asked of every message, in loops that run in C: five calls of librdkafka's accessors, and no step in Python.
-_error, _partition, _offset, _value, _timestamp, _key = map(
-    methodcaller, ("error", "partition", "offset", "value", "timestamp", "key")
+_error, _topic, _partition, _offset, _value, _timestamp, _key = map(
+    methodcaller, ("error", "topic", "partition", "offset", "value", "timestamp", "key")
 )
 
 
@@ -65,69 +75,90 @@ class SourceError(SkimError):
 
 
 class Source:
-    """A consumer of one topic in one group; use as a context manager.
+    """A consumer of topics in one group; use as a context manager.
 
-    `dropped(partition, lost)` is called when a partition goes to another worker; if it isn't lost already, there is
-    time for a last word about it. `keyed`: batches bring all keys and headers along.
+    `dropped(address, lost)` is called when a partition goes to another worker; if it isn't lost already, there is
+    time for a last word about it. `keyed`: batches bring all keys and headers along. `subscribed(topics)` hears of the
+    topics at the start, and whenever they change. `clock` counts seconds, monotonic.
     """
 
     def __init__(
         self,
-        topic: str,
+        topics: Topics | str,
         options: Mapping[str, Any],
         start: Place,
-        dropped: Callable[[int, bool], None],
+        dropped: Callable[[Address, bool], None],
         keyed: bool = False,
+        subscribed: Callable[[Sequence[str]], None] = lambda topics: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.topic = topic
+        self.topics = Single(topics) if isinstance(topics, str) else topics
         self.start = start
+        if isinstance(topics, Nightly) and start == "latest":  # of topics to come, that is everything
+            self.start = Moment(round(1_000 * topics.clock()))
         self.dropped = dropped
         self.keyed = keyed
-        self.positions: dict[int, int] = {}  # of the partitions that are open
-        self.waiting: set[int] = set()  # those that came and aren't open yet
-        self.astray: set[int] = set()  # those whose position the topic no longer has
-        self.reading: set[int] = set()  # those that the consumer fetches
-        self.ends: dict[int, int] = {}  # up to where there was nothing left: a transaction's last marker is no message
+        self.subscribed = subscribed
+        self.clock = clock
+        self.names: tuple[str, ...] = ()  # the topics that are subscribed to
+        self.positions: dict[Address, int] = {}  # of the partitions that are open
+        self.waiting: set[Address] = set()  # those that came and aren't open yet
+        self.astray: set[Address] = set()  # those whose position the topic no longer has
+        self.reading: set[Address] = set()  # those that the consumer fetches
+        self.ends: dict[Address, int] = {}  # where nothing was left: a transaction's last marker is no message
+        self.alone: dict[str, tuple[float, float]] = {}  # topics that gave no answer: until when, for how long
         self.through = False  # whether it has an end, and has come to it
         self.consumer = Consumer(consumer_options(options))
 
     def __enter__(self) -> "Source":
-        self.consumer.subscribe([self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self._subscribe()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.consumer.close()
 
     def problem(self) -> str | None:
-        """What keeps the topic from being read now, in words; None if nothing does."""
+        """What keeps all topics from being read now, in words; None if nothing does."""
         try:
-            found = self.consumer.list_topics(self.topic, timeout=WATERMARK_SECONDS).topics[self.topic]
-        except KafkaException as error:
-            return f"no broker answers ({error.args[0].str()}); see kafka.bootstrap"
-        return f"topic {self.topic} is not there yet" if found.error is not None else None
+            missing = [name for name in self.topics.now() if self._partitions_of(name) is None]
+        except Unavailable as error:
+            return f"no broker answers ({error}); see kafka.bootstrap"
+        there = len(missing) < len(self.topics.now())
+        return None if there else f"topic {' or '.join(sorted(missing))} is not there yet"
+
+    def due(self) -> list[Address]:
+        """Partitions that are to be opened now, those of the latest topic first."""
+        now = self.clock()
+        unopened = (one for one in self.waiting | self.astray if self.alone.get(one.topic, (now, 0.0))[0] <= now)
+        return sorted(unopened, key=lambda one: (self._age(one.topic), one))
 
     def batches(self, size: int, seconds: float) -> list[Batch]:
         """Up to `size` messages that came within `seconds`, one batch a partition. Raises `SourceError`."""
+        if self.topics.now() != self.names:
+            self._subscribe()
         messages = self.consumer.consume(size, seconds)
         told = list(map(is_not, map(_error, messages), repeat(None)))
         if any(told):
             for message in compress(messages, told):
                 self._hear(message)
             messages = list(compress(messages, map(not_, told)))
-        partitions = list(map(_partition, messages))
-        found = ((p, list(compress(messages, map(p.__eq__, partitions)))) for p in dict.fromkeys(partitions))
-        return [self._batch(p, theirs) for p, theirs in found if p in self.positions]
+        # Of a single topic nobody needs to ask each message which it is of.
+        topics = repeat(self.topics.name) if isinstance(self.topics, Single) else map(_topic, messages)
+        places = list(zip(topics, map(_partition, messages), strict=False))
+        found = ((Address(*one), list(compress(messages, map(one.__eq__, places)))) for one in dict.fromkeys(places))
+        return [self._batch(one, theirs) for one, theirs in found if one in self.positions]
 
     def _hear(self, message: Message) -> None:
         """What comes in a message's place."""
-        error, partition = cast(KafkaError, message.error()), cast(int, message.partition())
+        error = cast(KafkaError, message.error())
+        address = Address(cast(str, message.topic()), cast(int, message.partition()))
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            self.ends[partition] = cast(int, message.offset())
+            self.ends[address] = cast(int, message.offset())
         elif error.code() in OUT_OF_RANGE:
-            if partition in self.positions:
-                self.astray.add(partition)
+            if address in self.positions:
+                self.astray.add(address)
         elif error.code() not in PASSING:
-            raise SourceError(self.topic, error)
+            raise SourceError(address.topic, error)
 
     def idle(self, seconds: float) -> None:
         """Let time pass without reading anything, but stay in the group: partitions may come and go meanwhile."""
@@ -138,95 +169,118 @@ class Source:
 
     def go_on(self) -> None:
         """Read again after `idle`."""
-        for partition, position in list(self.positions.items()):
-            self.open(partition, position)
+        for address, position in list(self.positions.items()):
+            self.open(address, position)
 
-    def range(self, partition: int) -> tuple[int, int]:
+    def range(self, address: Address) -> tuple[int, int]:
         """The first offset that the topic still has, and the next one that it will give out.
 
         Raises `Unavailable` while no broker answers, `SourceError` if waiting won't help.
         """
+        others = any(one.topic != address.topic for one in self.positions)
         try:
             marks = self.consumer.get_watermark_offsets(
-                TopicPartition(self.topic, partition), timeout=WATERMARK_SECONDS
+                address.at(0), timeout=WATERMARK_SECONDS_BESIDE if others else WATERMARK_SECONDS
             )
         except KafkaException as error:
-            raise self._failure(error.args[0]) from error
+            if others:
+                self._leave_alone(address.topic)
+            raise self._failure(address.topic, error.args[0]) from error
+        self.alone.pop(address.topic, None)
         return marks[0], marks[1]
 
-    def beginning(self, partition: int, low: int, high: int) -> int:
+    def beginning(self, address: Address, low: int, high: int) -> int:
         """Where `start` is in a partition that has low to high. Raises `PlaceError`, and as `range`."""
         if self.start == "earliest" or self.start == "latest":
             return low if self.start == "earliest" else high
         if isinstance(self.start, Moment):
-            found = self.at(partition, self.start)
+            found = self.at(address, self.start)
             return high if found is None else found
-        name = partition_name(self.topic, partition)
-        offset = self.start.of(name)
+        offset = self.start.of(address.name, among_others=isinstance(self.topics, Nightly))
         if offset is None:
             return low  # made since the file was written, or begun by nobody then: nothing of it was read
         if not low <= offset <= high:
-            raise PlaceError(name, f"{self.start.file} says {offset}, and the topic has {low} to {high}")
+            raise PlaceError(address.name, f"{self.start.file} says {offset}, and the topic has {low} to {high}")
         return offset
 
-    def at(self, partition: int, moment: Moment) -> int | None:
+    def at(self, address: Address, moment: Moment) -> int | None:
         """The first offset whose message is that late, None if there is none. Raises as `range`."""
-        asked = [TopicPartition(self.topic, partition, moment.milliseconds)]
         try:
-            (found,) = self.consumer.offsets_for_times(asked, timeout=WATERMARK_SECONDS)
+            (found,) = self.consumer.offsets_for_times([address.at(moment.milliseconds)], timeout=WATERMARK_SECONDS)
         except KafkaException as error:
-            raise self._failure(error.args[0]) from error
+            raise self._failure(address.topic, error.args[0]) from error
         if found.error is not None:
-            raise self._failure(found.error)
+            raise self._failure(address.topic, found.error)
         return found.offset if found.offset >= 0 else None
 
-    def partition_count(self) -> int:
-        """How many partitions the topic has. Raises `Unavailable` while no broker answers."""
-        try:
-            found = self.consumer.list_topics(self.topic, timeout=WATERMARK_SECONDS).topics[self.topic]
-        except KafkaException as error:
-            raise Unavailable(f"topic {self.topic}: {error.args[0].str()}") from error
-        return max(len(found.partitions), 1)
+    def partition_count(self, topic: str) -> int:
+        """How many partitions a topic has, 1 if it isn't there. Raises `Unavailable` while no broker answers."""
+        return len(self._partitions_of(topic) or (0,))
 
-    def open(self, partition: int, offset: int) -> None:
+    def partitions(self) -> list[Address]:
+        """Those of all topics that are there. Raises `Unavailable` while no broker answers."""
+        return [Address(name, one) for name in self.topics.now() for one in self._partitions_of(name) or ()]
+
+    def open(self, address: Address, offset: int) -> None:
         """Read a partition from `offset` on, whether it just came or is open already."""
-        self.waiting.discard(partition)
-        self.astray.discard(partition)
-        self._stop_reading([partition])
-        self.consumer.incremental_assign([TopicPartition(self.topic, partition, offset)])
-        self.reading.add(partition)
-        self.ends.pop(partition, None)
-        self.positions[partition] = offset
+        self.waiting.discard(address)
+        self.astray.discard(address)
+        self._stop_reading([address])
+        self.consumer.incremental_assign([address.at(offset)])
+        self.reading.add(address)
+        self.ends.pop(address, None)
+        self.positions[address] = offset
 
-    def close(self, partition: int) -> None:
+    def close(self, address: Address) -> None:
         """Read no more of it, until it is opened again."""
-        self._stop_reading([partition])
-        self.positions.pop(partition, None)
-        self.waiting.add(partition)
+        self._stop_reading([address])
+        self.positions.pop(address, None)
+        self.waiting.add(address)
 
-    def commit(self, positions: Mapping[int, int]) -> None:
+    def commit(self, positions: Mapping[Address, int]) -> None:
         """Tell Kafka how far we are: for lag tools only, never read back. Failure is harmless."""
-        offsets = [TopicPartition(self.topic, partition, offset) for partition, offset in positions.items()]
+        offsets = [address.at(offset) for address, offset in positions.items()]
         if offsets:
             self.consumer.commit(offsets=offsets, asynchronous=True)
 
-    def lag(self) -> dict[int, int]:
+    def lag(self) -> dict[Address, int]:
         """Messages not yet read, by partition, from what the last fetch told (no request)."""
         lags = {}
-        for partition, position in self.positions.items():
-            marks = self.consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
+        for address, position in self.positions.items():
+            marks = self.consumer.get_watermark_offsets(address.at(0), cached=True)
             if marks and marks[1] >= 0:
-                lags[partition] = max(0, marks[1] - max(position, self.ends.get(partition, 0)))
+                lags[address] = max(0, marks[1] - max(position, self.ends.get(address, 0)))
         return lags
 
-    def _batch(self, partition: int, messages: list[Message]) -> Batch:
-        first = self.positions[partition]
+    def _subscribe(self) -> None:
+        self.names = self.topics.now()
+        self.consumer.subscribe(list(self.names), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self.subscribed(self.names)
+
+    def _age(self, topic: str) -> int:
+        """0 for the latest topic; those that are not subscribed to any more come last."""
+        return self.names.index(topic) if topic in self.names else len(self.names)
+
+    def _leave_alone(self, topic: str) -> None:
+        _, before = self.alone.get(topic, (0.0, LEFT_ALONE_SECONDS / 2))
+        seconds = min(2 * before, LEFT_ALONE_SECONDS_AT_MOST)
+        self.alone[topic] = (self.clock() + seconds, seconds)
+
+    def _partitions_of(self, topic: str) -> list[int] | None:
+        """Their numbers; None if the topic isn't there. Raises `Unavailable` while no broker answers."""
+        try:
+            found = self.consumer.list_topics(topic, timeout=WATERMARK_SECONDS).topics[topic]
+        except KafkaException as error:
+            raise Unavailable(f"topic {topic}: {error.args[0].str()}") from error
+        return None if found.error is not None else sorted(found.partitions)
+
+    def _batch(self, address: Address, messages: list[Message]) -> Batch:
+        first = self.positions[address]
         offsets = list(map(_offset, messages))
         following = offsets[-1] + 1
-        self.positions[partition] = following
+        self.positions[address] = following
         return Batch(
-            self.topic,
-            partition,
+            address,
             first,
             following,
             offsets,
@@ -237,21 +291,17 @@ class Source:
             messages,
         )
 
-    def _failure(self, error: KafkaError) -> SkimError:
-        return (
-            Unavailable(f"topic {self.topic}: {error.str()}")
-            if error.code() in PASSING
-            else SourceError(self.topic, error)
-        )
+    def _failure(self, topic: str, error: KafkaError) -> SkimError:
+        return Unavailable(f"topic {topic}: {error.str()}") if error.code() in PASSING else SourceError(topic, error)
 
-    def _stop_reading(self, partitions: Iterable[int]) -> None:
-        ours = self.reading.intersection(partitions)
-        self.consumer.incremental_unassign([TopicPartition(self.topic, partition) for partition in ours])
+    def _stop_reading(self, addresses: Iterable[Address]) -> None:
+        ours = self.reading.intersection(addresses)
+        self.consumer.incremental_unassign([TopicPartition(*one) for one in ours])
         self.reading -= ours
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.incremental_assign([])  # else the client would read them at once
-        self.waiting.update(one.partition for one in partitions)
+        self.waiting.update(Address(one.topic, one.partition) for one in partitions)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._drop(partitions, lost=False)
@@ -260,12 +310,13 @@ class Source:
         self._drop(partitions, lost=True)
 
     def _drop(self, partitions: list[TopicPartition], lost: bool) -> None:
-        for one in partitions:
-            self.waiting.discard(one.partition)
-            self.astray.discard(one.partition)
-            self.positions.pop(one.partition, None)
-            self.dropped(one.partition, lost)
-        self._stop_reading([one.partition for one in partitions])
+        addresses = [Address(one.topic, one.partition) for one in partitions]
+        for address in addresses:
+            self.waiting.discard(address)
+            self.astray.discard(address)
+            self.positions.pop(address, None)
+            self.dropped(address, lost)
+        self._stop_reading(addresses)
 
 
 def consumer_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -285,6 +336,8 @@ def consumer_options(given: Mapping[str, Any]) -> dict[str, Any]:
         "auto.offset.reset": "error",
         # The end of a partition is told, since markers of transactions may stand after its last message.
         "enable.partition.eof": True,
+        # A topic that is made later is seen after so long; librdkafka's own default is five minutes.
+        "topic.metadata.refresh.interval.ms": 30_000,
         # 64 MB a partition by default; a batch needs far less, and memory should be ours to bound.
         "queued.max.messages.kbytes": 16_384,
         **given,

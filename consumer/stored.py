@@ -34,8 +34,8 @@ def stored(options: Mapping[str, Any], topic: str, seconds: float | None = None)
     """
     consumer = Consumer(
         {
-            **options,
             "group.id": "skimstream-unused",  # librdkafka wants one; nothing is joined and nothing is committed
+            **options,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,  # offsets have gaps, so a partition's last one may never come

@@ -5,35 +5,38 @@ settled once, before the first message is read; only that of a time to come is f
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .batch import Batch, partition_name
+from .address import Address
+from .batch import Batch
 from .patience import Unavailable
 from .place import Moment, Offsets, Place, Until
 from .source import Source
+from .topics import Nightly, Topics
 
 
 class Bounded(Source):
-    """A `Source` that ends; `clock` counts seconds since 1970, and tells whether a time has come."""
+    """A `Source` that ends; `time_of_day` counts seconds since 1970, and tells whether a time has come."""
 
     def __init__(
         self,
-        topic: str,
+        topics: Topics | str,
         options: Mapping[str, Any],
         start: Place,
-        dropped: Callable[[int, bool], None],
+        dropped: Callable[[Address, bool], None],
         keyed: bool,
         until: Until,
-        clock: Callable[[], float] = time.time,
+        subscribed: Callable[[Sequence[str]], None] = lambda topics: None,
+        time_of_day: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(topic, options, start, dropped, keyed)
+        super().__init__(topics, options, start, dropped, keyed, subscribed)
         self.until = until
-        self.clock = clock
-        self.bounds: dict[int, int] = {}
-        self.beyond: set[int] = set()  # those of which a message beyond the bound was seen
+        self.time_of_day = time_of_day
+        self.bounds: dict[Address, int] = {}
+        self.beyond: set[Address] = set()  # those of which a message beyond the bound was seen
         self.held = False  # whether any partition was ever ours
         self.idling = False
 
@@ -46,20 +49,20 @@ class Bounded(Source):
                 pass  # now is when a broker answers, then
         return self
 
-    def range(self, partition: int) -> tuple[int, int]:
+    def range(self, address: Address) -> tuple[int, int]:
         """As `Source.range`; the partition's bound is settled with it."""
-        low, high = super().range(partition)
-        if partition not in self.bounds:
-            self._bind(partition, high)
+        low, high = super().range(address)
+        if address not in self.bounds:
+            self._bind(address, high)
         return low, high
 
-    def open(self, partition: int, offset: int) -> None:
+    def open(self, address: Address, offset: int) -> None:
         """As `Source.open`."""
-        super().open(partition, offset)
+        super().open(address, offset)
         self.held = True
-        self.beyond.discard(partition)
-        if self._reached(partition):
-            self._stop_reading([partition])
+        self.beyond.discard(address)
+        if self._reached(address):
+            self._stop_reading([address])
 
     def batches(self, size: int, seconds: float) -> list[Batch]:
         """As `Source.batches`, up to the bounds. To ask for more is to be done with those before."""
@@ -78,65 +81,65 @@ class Bounded(Source):
         finally:
             self.idling = False
 
-    def lag(self) -> dict[int, int]:
+    def lag(self) -> dict[Address, int]:
         """Messages not yet read before the bounds, by partition."""
         return {
-            partition: 0 if self._reached(partition) else min(count, self._left(partition, count))
-            for partition, count in super().lag().items()
+            address: 0 if self._reached(address) else min(count, self._left(address, count))
+            for address, count in super().lag().items()
         }
 
-    def _bind(self, partition: int, high: int) -> None:
+    def _bind(self, address: Address, high: int) -> None:
         if isinstance(self.until, Offsets):
             # A partition that the file doesn't have was begun by nobody when it was written.
-            self.bounds[partition] = self.until.of(partition_name(self.topic, partition)) or 0
+            self.bounds[address] = self.until.of(address.name, isinstance(self.topics, Nightly)) or 0
         elif isinstance(self.until, Moment):
-            found = self.at(partition, self.until)
+            found = self.at(address, self.until)
             if found is not None:
-                self.bounds[partition] = found
-            elif self.clock() * 1000 >= self.until.milliseconds:
-                self.bounds[partition] = high  # read before it was asked: all of them are earlier
+                self.bounds[address] = found
+            elif self.time_of_day() * 1000 >= self.until.milliseconds:
+                self.bounds[address] = high  # read before it was asked: all of them are earlier
         else:
             self._bind_all()
-            self.bounds.setdefault(partition, high)
+            self.bounds.setdefault(address, high)
 
     def _bind_all(self) -> None:
-        for partition in range(self.partition_count()):
-            if partition not in self.bounds:
-                self.bounds[partition] = super().range(partition)[1]
+        for address in self.partitions():
+            if address not in self.bounds:
+                self.bounds[address] = super().range(address)[1]
 
     def _look_at_the_clock(self) -> None:
         """A time that has come since: partitions that have nothing as late as that are through, too."""
-        if isinstance(self.until, Moment) and self.clock() * 1000 >= self.until.milliseconds:
+        if isinstance(self.until, Moment) and self.time_of_day() * 1000 >= self.until.milliseconds:
             try:
-                for partition in self.positions.keys() - self.bounds.keys():
-                    self.range(partition)
+                for address in self.positions.keys() - self.bounds.keys():
+                    self.range(address)
             except Unavailable:
                 pass  # asked again the next time
 
     def _cut(self, batch: Batch) -> Batch:
         """What lies before the bound."""
-        partition = batch.partition
-        if partition not in self.bounds and isinstance(self.until, Moment):
+        address = batch.address
+        if address not in self.bounds and isinstance(self.until, Moment):
             late = np.flatnonzero(np.array(batch.timestamps) >= self.until.milliseconds)
             if len(late):
-                self.bounds[partition] = batch.offsets[late[0]]
-        bound = self.bounds.get(partition)
+                self.bounds[address] = batch.offsets[late[0]]
+        bound = self.bounds.get(address)
         if bound is None or batch.following < bound:
             return batch
         kept, _ = batch.split(bound)
-        self._stop_reading([partition])
-        self.beyond.add(partition)
+        self._stop_reading([address])
+        self.beyond.add(address)
         # Without any message nothing is given out, and so nobody gets any further.
-        self.positions[partition] = kept.following if kept.values else batch.first
+        self.positions[address] = kept.following if kept.values else batch.first
         return kept
 
-    def _reached(self, partition: int) -> bool:
-        bound = self.bounds.get(partition)
-        return partition in self.beyond or (bound is not None and self._position(partition) >= bound)
+    def _reached(self, address: Address) -> bool:
+        bound = self.bounds.get(address)
+        return address in self.beyond or (bound is not None and self._position(address) >= bound)
 
-    def _left(self, partition: int, otherwise: int) -> int:
-        bound = self.bounds.get(partition)
-        return otherwise if bound is None else bound - self._position(partition)
+    def _left(self, address: Address, otherwise: int) -> int:
+        bound = self.bounds.get(address)
+        return otherwise if bound is None else bound - self._position(address)
 
-    def _position(self, partition: int) -> int:
-        return max(self.positions[partition], self.ends.get(partition, 0))
+    def _position(self, address: Address) -> int:
+        return max(self.positions[address], self.ends.get(address, 0))

@@ -51,10 +51,9 @@ class Watch:
     def observe(self, partitions: Iterable[Partition]) -> None:
         """The bars as they are now."""
         if self.metrics is not None:
-            for partition in partitions:
-                number = partition.name.rpartition("/")[2]
-                for rule, level in partition.monitor.levels().items():
-                    self.metrics.threshold.labels(self.metrics.stream, number, rule).set(level)
+            self.metrics.observe(
+                {(*one.labels, rule): level for one in partitions for rule, level in one.monitor.levels().items()}
+            )
 
     def _expect(self) -> None:
         if self.topic and self.rulebook.book.rules and not self.provided:

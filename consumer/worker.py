@@ -22,8 +22,9 @@ from ..schemas.errors import SkimError
 from ..schemas.registry import RegistryUnavailable
 from ..scoring.ensemble import Scores
 from ..scoring.model import Model
+from .address import Address
 from .alert import Alert
-from .batch import Batch, partition_name
+from .batch import Batch
 from .board import Board, Row
 from .bundles import Bundles
 from .checkpoint import Checkpoints
@@ -36,6 +37,7 @@ from .letter import DeadLetterError, Letter
 from .memory import Memory
 from .metrics import Metrics
 from .opening import LostOffsets, settle
+from .pace import Pace
 from .partition import Featured, Partition
 from .patience import Interrupted, Patience, Unavailable, kind_of, later
 from .pulse import Pulse
@@ -59,7 +61,7 @@ class Worker:
     """Runs one stream. `clock` is for metrics and the time between checkpoints; no score depends on it.
 
     `model` scores until another one is activated. `probe(batch)` answers which offsets are known to end a process.
-    watch: which events are told, and where.
+    watch: which events are told, and where. box: whose dead letters they are, if not each topic's own.
     `reached(point)` is called after each step of the commit order, for tests that end the process there.
     """
 
@@ -78,6 +80,7 @@ class Worker:
         probe: Callable[[Batch], frozenset[int]] = lambda batch: frozenset(),
         reached: Callable[[str], None] = lambda point: None,
         watch: Watch | None = None,
+        box: str = "",
     ) -> None:
         self.stream = stream
         self.board = board
@@ -91,6 +94,7 @@ class Worker:
         self.probe = probe
         self.reached = reached
         self.watch = watch or nothing(stream.name)
+        self.box = box
         self.checkpoints = Checkpoints(board.client, board.stream)
         self.inflight = Inflight(board.client, board.stream)
         self.memory = Memory(self.checkpoints, clock)
@@ -99,39 +103,43 @@ class Worker:
         self.chosen = Chosen(model, stream, Bundles(board.client, board.stream), metrics)
         self.patience: Patience | None = None
         self.stopping: Callable[[], bool] = lambda: False
-        self.partitions: dict[int, Partition] = {}
+        self.partitions: dict[Address, Partition] = {}
         self.tally = Tally()
         self.relearned = 0
         self.crashed = False
         self.unsaved = set[str]()  # partitions that went without a last checkpoint as the worker stopped
         self.hushed_until = 0.0  # until then partitions go without a last checkpoint
-        self.applied: dict[int, int] = {}  # told to Kafka again and again: a commit may fail in a rebalance
+        self.applied: dict[Address, int] = {}  # told to Kafka again and again: a commit may fail in a rebalance
         self.read_until = 0.0  # when the last message read was produced, seconds since the epoch
 
-    def run(self, source: Batches, stopping: Callable[[], bool], size: int = 500, seconds: float = 0.1) -> None:
-        """Take batches until `stopping()`; it is asked between batches, and in outages."""
+    def run(
+        self, source: Batches, stopping: Callable[[], bool], size: int = 500, seconds: float = 0.1, most: int = 0
+    ) -> None:
+        """Take batches until `stopping()`; it is asked between batches, and in outages. The numbers: see `Pace`."""
         self.stopping = stopping
         try:
-            self._run(source, size, seconds)
+            self._run(source, Pace(size, seconds, most))
         except SkimError:
             raise
         except BaseException:
             self.crashed = True  # the mark of what was in flight must stay, as if the process had been killed
             raise
 
-    def _run(self, source: Batches, size: int, seconds: float) -> None:
+    def _run(self, source: Batches, pace: Pace) -> None:
         self.patience = Patience(source.idle, self._trouble, lambda: self._over(source))
         reported = 0.0
         while not self.stopping():
             try:
-                for number in sorted(source.waiting | source.astray):
-                    with self._fenced(source, number):
-                        self.open(source, number)
-                for batch in source.batches(size, seconds):
-                    with self._fenced(source, batch.partition):
+                for address in source.due():
+                    with self._fenced(source, address):
+                        self.open(source, address)
+                batches, began = source.batches(pace.size, pace.seconds), time.perf_counter()
+                for batch in batches:
+                    with self._fenced(source, batch.address):
                         self.take(batch)
-                for number, partition in list(self.partitions.items()):
-                    with self._fenced(source, number):
+                pace.took(batches, time.perf_counter() - began)
+                for address, partition in list(self.partitions.items()):
+                    with self._fenced(source, address):
                         self.save_if_due(partition)
             except Interrupted as reason:
                 log.warning("left undone", extra={"reason": str(reason)})
@@ -148,24 +156,24 @@ class Worker:
                 self.reached("told")
         source.commit(self.applied)
 
-    def open(self, source: Batches, number: int) -> None:
+    def open(self, source: Batches, address: Address) -> None:
         """A partition is ours: restore what it has learned, and read on from there."""
-        name = partition_name(source.topic, number)
+        name = address.name
 
         def awaited() -> bool:
-            return number in source.waiting or number in source.astray
+            return address in source.due()
 
         def restored() -> Partition:
-            low, high = source.range(number)
+            low, high = source.range(address)
             with self._redis("begin"):
                 self.chosen.ask()
                 model, shadow = self.chosen.model, self.chosen.shadow
                 known = self.checkpoints.knows(name)
-                start = low if known else source.beginning(number, low, high)
+                start = low if known else source.beginning(address, low, high)
                 begun = self.checkpoints.begin(name, start, model.id)
-                partition = Partition(name, self.stream, model, begun, shadow)
+                partition = Partition(address, self.stream, model, begun, shadow)
                 self.memory.restore(partition)
-                partition.heed(self.watch.rulebook.book.rules, self.sharing(source))
+                partition.heed(self.watch.rulebook.book.rules, self.sharing(source, address.topic))
                 if settle(partition, low, high, self.lost_offsets, self.board):
                     self.metrics.out_of_range.labels(self.stream.name).inc()
                     self.memory.save(partition)
@@ -173,9 +181,9 @@ class Worker:
 
         partition = self._insist(restored, awaited)
         self.board.forget_lists()  # Redis may have gone back in time, and its lists with it
-        self.partitions[number] = partition
+        self.partitions[address] = partition
         self._renew(partition)
-        source.open(number, partition.learned)
+        source.open(address, partition.learned)
         self.metrics.rebalances.labels("assigned").inc()
         self.metrics.partitions.set(len(self.partitions))
         log.info(
@@ -184,10 +192,10 @@ class Worker:
         )
         self.reached("opened")
 
-    def dropped(self, number: int, lost: bool) -> None:
+    def dropped(self, address: Address, lost: bool) -> None:
         """A partition goes to another worker. If it isn't lost yet, what it has learned is saved for the next owner."""
-        partition = self.partitions.pop(number, None)
-        self.applied.pop(number, None)
+        partition = self.partitions.pop(address, None)
+        self.applied.pop(address, None)
         self.metrics.rebalances.labels("lost" if lost else "revoked").inc()
         self.metrics.partitions.set(len(self.partitions))
         if partition is None:
@@ -219,7 +227,7 @@ class Worker:
 
     def take(self, batch: Batch) -> None:
         """A batch as it comes from the source: up to the fence it is learned, from there on it is processed."""
-        partition = self.partitions.get(batch.partition)
+        partition = self.partitions.get(batch.address)
         if partition is None:
             return  # it went away while this waited
         if batch.first != partition.learned:
@@ -244,7 +252,7 @@ class Worker:
         changed = self._insist(lambda: self._commit(partition, work, rows, counts), self._owned(partition))
         partition.fence = partition.fence._replace(offset=batch.following)
         partition.learned, partition.ahead = batch.following, False
-        self.applied[batch.partition] = batch.following
+        self.applied[batch.address] = batch.following
         self.read_until = batch.timestamps[-1] / 1000.0
         account(work, featured, scores, self.tally, self.metrics)
         self.watch.count(alerts)
@@ -308,8 +316,8 @@ class Worker:
             self.metrics.troubles.labels(kind_of(error)).inc()
             log.warning("no answer about the fences", extra={"reason": str(error)})
             return
-        for (number, partition), stands in zip(held, stored, strict=True):
-            with self._fenced(source, number):
+        for (address, partition), stands in zip(held, stored, strict=True):
+            with self._fenced(source, address):
                 if stands != str(partition.fence):
                     raise Stale(partition.name, stands)
 
@@ -321,26 +329,25 @@ class Worker:
             self.metrics.troubles.labels(kind_of(error)).inc()
             log.warning("no answer about the model in force", extra={"reason": str(error)})
             return
-        for number, partition in list(self.partitions.items()):
-            with self._fenced(source, number):
+        for address, partition in list(self.partitions.items()):
+            with self._fenced(source, address):
                 self._renew(partition)
 
     def heed(self, source: Batches) -> None:
         """See whether the rules have changed, and judge by them from the next batch on."""
         if self.watch.refresh():
-            sharing = self.sharing(source)
-            for partition in self.partitions.values():
-                partition.heed(self.watch.rulebook.book.rules, sharing)
+            for address, partition in self.partitions.items():
+                partition.heed(self.watch.rulebook.book.rules, self.sharing(source, address.topic))
         self.watch.observe(self.partitions.values())
 
-    def sharing(self, source: Batches) -> int:
+    def sharing(self, source: Batches, topic: str) -> int:
         """How many partitions share a night's alerts; asked only if a rule wants to know."""
         if not self.watch.wants_nights:
             return 1
         try:
-            return source.partition_count()
+            return source.partition_count(topic)
         except Unavailable:  # no reason to wait: ours are some of them
-            return max(self.partitions, default=0) + 1
+            return max((one.number for one in self.partitions if one.topic == topic), default=0) + 1
 
     def prepare(self, partition: Partition, batch: Batch) -> Work:
         """Decode a batch and call its entities to mind."""
@@ -399,7 +406,7 @@ class Worker:
             for announcement in announcements:
                 self.letters.send(announcement)
             for i, error in work.dead:
-                self.letters.send(Letter.of(work.batch, i, error))
+                self.letters.send(Letter.of(work.batch, i, error, self.box))
             if work.dead:
                 _log_dead(work)
             work.sent = True
@@ -445,15 +452,15 @@ class Worker:
         return lambda: partition in self.partitions.values()
 
     @contextmanager
-    def _fenced(self, source: Batches, number: int) -> Iterator[None]:
+    def _fenced(self, source: Batches, address: Address) -> Iterator[None]:
         """A partition whose fence has moved begins anew from what Redis holds."""
         try:
             yield
         except Stale as stale:
             self.metrics.stale.inc()
             log.warning("stale", extra={"partition": stale.partition, "stored": stale.stored})
-            if self.partitions.pop(number, None) is not None:
-                source.close(number)
+            if self.partitions.pop(address, None) is not None:
+                source.close(address)
 
     def _trouble(self, kind: str) -> None:
         self.metrics.troubles.labels(kind).inc()

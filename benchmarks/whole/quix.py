@@ -8,6 +8,7 @@ import redis
 from quixstreams import Application
 
 from skimstream.cli.models import load_model
+from skimstream.consumer.address import Address
 from skimstream.consumer.checkpoint import Begun
 from skimstream.consumer.fence import NEW, Fence
 from skimstream.consumer.partition import Partition
@@ -24,7 +25,7 @@ def run(spec: Spec, meter: Meter) -> None:
     """Until all events went through the function."""
     stream, model, store = stream_of(spec.stream), load_model(spec.stream, None), redis.Redis.from_url(spec.redis)
     warm_up(stream, model)
-    partition = Partition("", stream, model, Begun(Fence(0, f"0:{NEW}:0"), "", ""))
+    partition = Partition(Address("", 0), stream, model, Begun(Fence(0, f"0:{NEW}:0"), "", ""))
     decoder = Decoder(stream.wanted, stream.framing, stream.schema())
     floors: dict[str, float] = {}
 

@@ -13,6 +13,7 @@ import redis
 from prometheus_client import CollectorRegistry
 
 from skimstream.cli.models import load_model
+from skimstream.consumer.address import Address
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.board import Board
 from skimstream.consumer.distribution import counts_of
@@ -107,7 +108,7 @@ def once(name: str, messages: list[bytes], store: redis.Redis) -> dict[str, floa
     decoder, board = Decoder(stream.wanted, stream.framing, stream.schema()), Board(store, name)
     worker = Worker(stream, load_model(name, None), board, Nowhere(), metrics, decoder)
     begun = worker.checkpoints.begin("t/0", 0, worker.chosen.model.id)
-    partition, tally = Partition("t/0", stream, worker.chosen.model, begun), Tally()
+    partition, tally = Partition(Address("t", 0), stream, worker.chosen.model, begun), Tally()
     with ExitStack() as stack:
         for stage, part, method in parts_of(partition.ensemble):
             timed = watch.around(stage, getattr(type(part), method))
@@ -115,7 +116,7 @@ def once(name: str, messages: list[bytes], store: redis.Redis) -> dict[str, floa
         for at in range(0, len(messages), BATCH):
             values: list[bytes | None] = list(messages[at : at + BATCH])
             stop = at + len(values)
-            batch = Batch("t", 0, at, stop, list(range(at, stop)), values, [0] * len(values))
+            batch = Batch(Address("t", 0), at, stop, list(range(at, stop)), values, [0] * len(values))
             with watch("decode"):
                 work = worker.prepare(partition, batch)
             with watch("features"):

@@ -4,7 +4,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -12,9 +12,11 @@ from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr
 
 from ...schemas.errors import SkimError
 from ..config import Settings
-from ..connection import SILENT, Trouble, translated
+from ..connection import SILENT, TOKEN_ENDPOINT, Trouble, translated
 from ..letter import SUFFIX
-from ..run import group_options, kafka_options
+from ..login import NotReady, login_of, require
+from ..run import group_options, kafka_options, outgoing_options
+from ..topics import Topics
 from .finding import PROBLEM, Finding, found, ok, troubled
 
 CHECK = "kafka"
@@ -26,14 +28,14 @@ RIGHTS_SECONDS = 2.0  # a question that not every broker understands
 class Client:
     """A consumer that joins no group, creates no topic, and remembers what librdkafka complained of."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, outgoing: bool = False) -> None:
         self.complaints: list[tuple[str, str]] = []  # codes' names and texts
         # Some of it librdkafka only logs.
         log = logging.Logger("librdkafka")
         log.addHandler(_Notes(self.complaints))
+        unjoined = {**outgoing_options(settings), "group.id": "skimstream-unused"}
         options: dict[str, Any] = {
-            **kafka_options(settings),
-            **group_options(settings),
+            **(unjoined if outgoing else {**kafka_options(settings), **group_options(settings)}),
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "allow.auto.create.topics": False,
@@ -75,28 +77,37 @@ class _Notes(logging.Handler):
         self.notes.append(("", record.getMessage().rpartition("]: ")[2]))
 
 
-def brokers(settings: Settings, topic: str) -> Iterator[Finding]:
+def brokers(settings: Settings, topics: Topics) -> Iterator[Finding]:
     """What stands between us and the topic; what comes after the first thing that does isn't looked at."""
+    topic = topics.now()[0]
     try:
+        require(settings)
+        options = login_of(settings).options
         client = Client(settings)
     except KafkaException as error:
         yield _of(error.args[0])
         return
-    servers = addresses(str(settings.kafka.options.get("bootstrap.servers", settings.kafka.bootstrap)))
+    except NotReady as error:
+        for lack in error.lacks:
+            yield found(CHECK, lack.id, lack.says)
+        return
+    servers = addresses(str(options["bootstrap.servers"]))
     try:
         cluster = metadata(client, topic)
     except NotLetIn as error:
-        yield _why(error, client, servers, settings)
+        yield _why(error, client, servers, options)
         return
     named = [(one.host, one.port) for one in cluster.brokers.values()]
     away = [f"{host}:{port} ({problem})" for host, port in named[:MOST_BROKERS] if (problem := unreachable(host, port))]
     if away:
         yield found(CHECK, "kafka-advertised", "the bootstrap server answers, but names " + ", ".join(away))
         return
-    login = settings.kafka.options.get("security.protocol", "PLAINTEXT")
+    login = options.get("security.protocol", "PLAINTEXT")
     yield ok(CHECK, f"{len(named)} broker{'s' * (len(named) != 1)}, {login}")
-    yield from _topic(client, cluster, topic)
-    yield from _writable(settings, client, "dead-letters", topic + SUFFIX)
+    yield from _topics(client, cluster, topics)
+    if settings.outgoing.bootstrap:
+        client = Client(settings, outgoing=True)
+    yield from _writable(settings, client, "dead-letters", topics.name + SUFFIX)
     anomalies = settings.anomalies.topic
     if settings.monitor and anomalies != "":
         yield from _writable(settings, client, "anomalies", anomalies or f"skim.{settings.stream}.anomalies")
@@ -119,29 +130,46 @@ def metadata(client: Client, topic: str, seconds: float = ASK_SECONDS) -> Any:
         except KafkaException as error:
             last = error.args[0].str()
         trouble = client.trouble()
-        if trouble is not None and client.cut_off:  # one server of several may well be away
+        # One server of several may well be away; but without a token there is no server to go to.
+        if trouble is not None and (client.cut_off or trouble[0].id.startswith("kafka-token")):
             raise NotLetIn(*trouble)
         if client.cut_off and wait > 0.5:  # who hangs up at once, again and again, won't say why
             break
         time.sleep(0.05)
         wait *= 2
-    raise NotLetIn(None, last)
+    raise NotLetIn(*(client.trouble() or (None, last)))
 
 
-def _why(error: NotLetIn, client: Client, servers: Sequence[tuple[str, int]], settings: Settings) -> Finding:
+def _why(error: NotLetIn, client: Client, servers: Sequence[tuple[str, int]], options: Mapping[str, Any]) -> Finding:
     """librdkafka doesn't always say it: a TLS port hangs up on who doesn't speak TLS, and that is all that is seen."""
     if error.trouble is not None:
         return troubled(CHECK, error.trouble, str(error))
+    protocol = str(options.get("security.protocol", "")).upper()
     for host, port in servers:
         if (problem := unreachable(host, port)) is not None:
             known = translated("", problem)
             return found(CHECK, known.id if known else "kafka-unreachable", f"{host}:{port}: {problem}")
-        protocol = str(settings.kafka.options.get("security.protocol", "")).upper()
         if "SSL" not in protocol and speaks_tls(host, port):
             return found(CHECK, "kafka-tls-missing", f"{host}:{port} speaks TLS")
         if client.greeted and "SASL" not in protocol:
             return found(CHECK, "kafka-login-missing", f"{host}:{port} is a broker's, and hangs up on us")
+    issuer = options.get("sasl.oauthbearer.token.endpoint.url")
+    if issuer and "SASL" in protocol and not client.complaints:  # an issuer that is unwell (5xx) is asked on in silence
+        return troubled(CHECK, TOKEN_ENDPOINT, f"no token has come from {issuer} in {ASK_SECONDS:g} s")
     return troubled(CHECK, SILENT, str(error))
+
+
+def _topics(client: Client, cluster: Any, topics: Topics) -> Iterator[Finding]:
+    """The topic; of a topic a night, the latest that is there. None of them: it may be cloudy."""
+    latest, *before = topics.now()
+    if not before or cluster.topics[latest].error is None:
+        yield from _topic(client, cluster, latest)
+        return
+    for name in before:
+        if (cluster := metadata(client, name)).topics[name].error is None:
+            yield from _topic(client, cluster, name)
+            return
+    yield found("topic", "topic-empty", f"{' or '.join(topics.now())} is not there yet; it will be read when it is")
 
 
 def _topic(client: Client, cluster: Any, topic: str) -> Iterator[Finding]:
@@ -207,7 +235,7 @@ def _allowed(settings: Settings, topic: str) -> list[AclOperation]:
     """What may be done with a topic (KIP-430); empty where the brokers don't tell."""
     from confluent_kafka import TopicCollection
 
-    admin = AdminClient({**kafka_options(settings), "log_level": 0})
+    admin = AdminClient({**outgoing_options(settings), "log_level": 0})
     asked = admin.describe_topics(
         TopicCollection([topic]), include_authorized_operations=True, request_timeout=RIGHTS_SECONDS
     )

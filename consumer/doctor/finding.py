@@ -36,6 +36,10 @@ KNOWN = MappingProxyType(
             "see that what the check speaks to is well; a firewall that drops packets looks like this",
         ),
         "check-failed": (PROBLEM, "report it, with this line: it is a mistake of the doctor's"),
+        "preset-required": (PROBLEM, "set it: only you know it; `skim presets NAME` says what it is"),
+        "preset-login": (PROBLEM, "set kafka.user and kafka.password; `skim presets NAME` says where to get them"),
+        "credentials": (PROBLEM, "mend the file, or set kafka.user and kafka.password yourself"),
+        "group-name": (PROBLEM, "leave kafka.group out, or begin it with {user}-"),
         "kafka-advertised": (
             PROBLEM,
             "the brokers name addresses that can't be reached from here: correct their advertised.listeners",
@@ -45,9 +49,16 @@ KNOWN = MappingProxyType(
             WARNING,
             "the worker creates it as it starts, if it may; else create it, one partition",
         ),
-        "dead-letters-acl": (PROBLEM, "ask for the ACL Write on it: the first broken message would end the worker"),
+        "dead-letters-acl": (
+            PROBLEM,
+            "ask for the ACL Write on it, or name brokers that take them (outgoing.bootstrap); else the first broken "
+            "message ends the worker",
+        ),
         "anomalies-missing": (WARNING, "the worker creates it as it starts, if it may; else create it, one partition"),
-        "anomalies-acl": (PROBLEM, 'ask for the ACL Write on it; or set anomalies.topic, "" for none'),
+        "anomalies-acl": (
+            PROBLEM,
+            'ask for the ACL Write on it; or set outgoing.bootstrap, or anomalies.topic ("" for none)',
+        ),
         "workers-idle": (WARNING, "run no more workers than the topic has partitions, or give the topic more"),
         "redis-unreachable": (PROBLEM, "see that it runs and that redis.url (SKIM_REDIS__URL) points at it"),
         "redis-password": (PROBLEM, "correct user and password in redis.url (SKIM_REDIS__URL), percent-encoded"),

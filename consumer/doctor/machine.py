@@ -55,7 +55,7 @@ def registry(settings: Settings) -> Iterator[Finding]:
         if (settings.framing or configured_stream(settings).framing) == "confluent":
             yield found("registry", "registry-missing", "messages name their schemas by id, and nobody is there to ask")
         return
-    if where.url is not None:
+    if where.url:
         try:
             host = Host(where.url, REGISTRY_SECONDS)
             host.within(partial(host.get, "/schemas/types"))

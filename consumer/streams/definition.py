@@ -15,12 +15,27 @@ from ...schemas.decode import Choice
 from ...schemas.errors import SkimError
 from ...scoring.features.generic import GROUPS, Plan
 
-Group = Literal["value", "rarity", "hour", "weekday", "since", "count", "mean", "sum", "z", "ratio", "risk", "new"]
+Group = Literal[
+    "value",
+    "rarity",
+    "hour",
+    "weekday",
+    "since",
+    "count",
+    "mean",
+    "sum",
+    "z",
+    "ratio",
+    "excess",
+    "risk",
+    "streak",
+    "new",
+]
 # Without labels nothing says which feature matters, and those about the key hide those about the event: on made-up
 # payments of which one in a hundred is 8 or 30 times too large, an isolation forest has an average precision of .67
 # with all groups, .96 with these, .998 without `since` and `count`.
 USUAL: tuple[Group, ...] = ("value", "rarity", "since", "count", "z", "ratio", "risk", "new")
-TimeFormat = Literal["iso8601", "seconds", "milliseconds", "microseconds"]
+TimeFormat = Literal["iso8601", "seconds", "milliseconds", "microseconds", "mjd", "jd"]
 Entity = Annotated[str, Field(min_length=1, max_length=100)]
 
 # It stands in keys of Redis, in topics, metrics and addresses.
@@ -58,6 +73,7 @@ class LabelFeed(BaseModel):
     field: Entity
     event_time: Entity
     delay: str = "7d"
+    topic: str = ""  # of labels alone, that `skim join` copies into the stream's
 
     @property
     def seconds(self) -> float:
@@ -125,7 +141,9 @@ class Definition(BaseModel):
     def digest(self) -> str:
         """Changes with all that changes what is remembered: another definition can't go on with this one's state."""
         faces = {"topic", "framing", "schema_file", "model", "features", "units", "kept", "day_begins", "window_days"}
-        return sha256(self.model_dump_json(exclude=faces).encode()).hexdigest()[:8]
+        left_out: dict[str, bool | set[str]] = {**dict.fromkeys(faces, True), "labels": {"topic"}}
+        remembering = "".join(one for one in ("excess", "streak") if one in self.features)
+        return sha256((self.model_dump_json(exclude=left_out) + remembering).encode()).hexdigest()[:8]
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -223,7 +241,7 @@ def _said(error: Mapping[str, Any]) -> str:
     """pydantic's finding in our words, where ours say more."""
     given, key = error.get("input"), str(error["loc"][0]) if error["loc"] else ""
     if key == "labels" and error["type"] in ("missing", "extra_forbidden"):
-        return f"labels have field, event_time and delay{nearest(str(error['loc'][-1]), LabelFeed.model_fields)}"
+        return f"labels have field, event_time, delay and topic{nearest(str(error['loc'][-1]), LabelFeed.model_fields)}"
     if error["type"] == "extra_forbidden":
         return _unknown(key)
     if error["type"] == "missing":
@@ -281,8 +299,9 @@ def _crosswise(of: Definition, folder: Path) -> Iterable[Problem]:
         for field in (of.labels.field, of.labels.event_time):
             if field in of.named:
                 yield "labels", f"{field} is a field of events, too; labels need one of their own"
-    elif of.features == ("risk",) or ("risk" in of.features and of.features != USUAL):
-        yield "features", "risk needs labels: [stream.NAME.labels]"
+    elif "streak" in of.features or ("risk" in of.features and of.features != USUAL):
+        group = "streak" if "streak" in of.features else "risk"
+        yield "features", f"{group} needs labels: [stream.NAME.labels]"
     if not CLOCK.fullmatch(of.day_begins):
         yield "day_begins", f"{of.day_begins!r} is no time of day; write 12:00 (UTC)"
     if not of.plan.features:

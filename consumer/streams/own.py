@@ -27,7 +27,10 @@ from .timestamp import parse_times
 CAPACITY = 200_000  # keys in memory, a partition, and as many of each other entity; the others wait in Redis
 ID_BYTES = 128
 MALFORMED = f"is longer than {ID_BYTES} bytes, or holds control characters"
-A_SECOND = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6}
+# How much of a unit a second is, and where 1970-01-01 UTC lies. Scales of days (UTC, TAI, TDB) aren't told apart: they
+# differ by a minute or so.
+A_SECOND = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "mjd": 1 / 86_400, "jd": 1 / 86_400}
+EPOCH = {"mjd": 40_587.0, "jd": 2_440_587.5}
 SHOWN = 12  # fields of an event that people see beside its reasons
 
 # SplitMix64's finaliser (Steele, Lea & Flood 2014), so that neighbouring whole numbers have hashes far apart.
@@ -132,7 +135,8 @@ class Own:
     def _times(self, columns: Columns, name: str) -> Floats:
         if self.time_format == "iso8601":
             return parse_times(columns.text(name))
-        return np.asarray(columns.number(name) / A_SECOND[self.time_format], np.float64)
+        since = columns.number(name) - EPOCH.get(self.time_format, 0.0)
+        return np.asarray(since / A_SECOND[self.time_format], np.float64)
 
     def nights(self, columns: Columns) -> Ints:
         """The first day of each event's window; a day begins when the definition says, and has that date."""

@@ -121,7 +121,7 @@ PARTITIONS = (
         "Lag by partition",
         "Messages that wait. One partition far above the others: its keys are unevenly spread, or it is stuck.",
         units.Short,
-        (f"max by (stream, partition) (skim_consumer_lag_messages{STREAM})", "{{stream}} {{partition}}"),
+        (f"max by (topic, partition) (skim_consumer_lag_messages{STREAM})", "{{topic}}/{{partition}}"),
     ),
     figure(
         "Rebalances",

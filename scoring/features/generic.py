@@ -8,8 +8,11 @@ then others such as a terminal), and the groups of features that are wanted, in 
 - `hour`, `weekday` (0 = Monday), UTC;
 - then of each entity, all of it as it was before the event: `since`, ln(1 + s) since its last event, 0 for a late one;
   `count`, its events, decayed with each half-life; of each number `mean` and `sum` with each half-life, `z`, against
-  its own running mean and standard deviation, clipped to ±20, and `ratio` to that mean, clipped to ±1000;
-- and `risk` with each half-life, where labels are known: decayed anomalies over decayed labels and a half;
+  its own running mean and standard deviation, clipped to ±20, and `ratio` to that mean, clipped to ±1000; `excess`
+  with each half-life: decayed z-scores, those below 0 as 0 and at most 5, over decayed events and a half;
+- and where labels are known: `risk` with each half-life, decayed anomalies over decayed labels and a half; `streak`:
+  the share of anomalies among the last labels, the newest weighing a half, and a fifth; and since when all labels were
+  alike, in days, negative where they were ordinary;
 - `new`: 1 if a category, or another entity, isn't among the key's last distinct values.
 
 Missing (NaN) is what is made of a null, or of a history that there isn't. With fewer than three observations z is 0 and
@@ -28,12 +31,27 @@ from numpy.typing import NDArray
 from ..entities import LIFETIME, Entities, grown
 from ..errors import ModelError
 from ..keyed import MAX_COUNT, KeyedState, read_array
-from .generic_kernel import DAY, LAST_TIME, Shape, entity_rows, rarity, width
+from .generic_kernel import DAY, LAST_TIME, SHARES, STREAK, Shape, entity_rows, rarity, width
 
 Floats = NDArray[np.float64]
 Keys = NDArray[np.uint64]
 
-GROUPS = ("value", "rarity", "hour", "weekday", "since", "count", "mean", "sum", "z", "ratio", "risk", "new")
+GROUPS = (
+    "value",
+    "rarity",
+    "hour",
+    "weekday",
+    "since",
+    "count",
+    "mean",
+    "sum",
+    "z",
+    "ratio",
+    "excess",
+    "risk",
+    "streak",
+    "new",
+)
 VALUES_KEPT = 4096  # distinct values of a category that are counted: 160 KB each when full
 # 2^64 / golden ratio: keys XOR its multiples keep equal names of two kinds of entities apart.
 _KIND_SALT = 0x9E3779B97F4A7C15
@@ -73,7 +91,9 @@ class Plan:
         """The sizes, as kernels take them."""
         entities, numbers, half_lives = len(self.entities), len(self.numbers), len(self.half_lives)
         risks = half_lives if self.labelled else 0
-        return Shape(entities, numbers, half_lives, len(self.novelties), self.remembered, risks)
+        excesses = half_lives if "excess" in self.groups else 0
+        streaks = STREAK if self.labelled and "streak" in self.groups else 0
+        return Shape(entities, numbers, half_lives, len(self.novelties), self.remembered, risks, excesses, streaks)
 
     @cached_property
     def all(self) -> tuple[tuple[str, str, str], ...]:
@@ -93,8 +113,14 @@ class Plan:
                     made.append(("sum", f"{entity}: sum of {name} over {span}", unit))
                 made.append(("z", f"{entity}: z-score of {name}", "standard deviation"))
                 made.append(("ratio", f"{entity}: {name} over its mean", "1"))
+                if self.shape.excesses:
+                    sd = "standard deviation"
+                    made += [("excess", f"{entity}: excess of {name} over {span}", sd) for span in spans]
             if self.labelled:
                 made += [("risk", f"{entity}: risk over {span}", "1") for span in spans]
+            if self.shape.streaks:
+                made += [("streak", f"{entity}: risk by its last {round(1 / one)} labels", "1") for one in SHARES]
+                made.append(("streak", f"{entity}: time since its labels turned", "d, < 0 ordinary"))
         return (*made, *(("new", f"{self.entities[0]}: {name} is new", "0 or 1") for name in self.novelties))
 
     @cached_property

@@ -29,19 +29,27 @@ Z_LIMIT, RATIO_LIMIT = 20.0, 1000.0
 RELATIVE_RESOLUTION = 0.05  # of the mean: for who always pays the same, 5 % more is one standard deviation
 HUGE = 1e30  # numbers beyond ±this are learnt as ±this: a sum of 2^62 of them is 5e48, its square far from infinite
 HALF = 0.5  # labels that say nothing: one fraud among one is not yet a risk of 1
+# What an excess counts of one event: beyond 5 standard deviations more is no worse, and less than usual is no excess.
+EXCESS_LIMIT = 5.0
 FORGOTTEN = 1e-9  # decayed observations, 30 half-lives after the last one: a mean of so little is none
 
 # Half of a value's count is forgotten after so many events: habits of a whole stream change, but slowly.
 RARITY_DECAY = math.log(2) / 100_000
 RARITY_STEP = math.exp(-RARITY_DECAY)
 
-# A row: when the last event was, how many had a time, decayed events; then each number; then the recent values.
+# A row: when the last event was, how many had a time, decayed events; then each number; then labels; then the recent
+# values.
 LAST, TIMED, RATES = 0, 1, 2
-SEEN, MEAN, VARIANCE, DECAYED = 0, 1, 2, 3  # of a number: then decayed observations and decayed sums
+SEEN, MEAN, VARIANCE, DECAYED = 0, 1, 2, 3  # of a number: then decayed observations and sums, and decayed excesses
+SHARES = (0.5, 0.2)  # weight of the newest label in the shares of anomalies among the last ones
+TOLD, SINCE, FIRST_SHARE = 0, 1, 2  # of a streak: 0 = no label, 1 = ordinary, 2 = anomaly; since when; the shares
+STREAK_WORDS = FIRST_SHARE + len(SHARES)
+STREAK = len(SHARES) + 1  # features
 
 
 class Shape(NamedTuple):
-    """Sizes: entities of an event, numbers, half-lives, novelties, values remembered of each, half-lives of risks."""
+    """Sizes: entities of an event, numbers, half-lives, novelties, values remembered of each, and of the groups of
+    features that need memory of their own."""
 
     entities: int
     numbers: int
@@ -49,6 +57,8 @@ class Shape(NamedTuple):
     novelties: int
     remembered: int
     risks: int  # as many as half-lives where there are labels, else 0
+    excesses: int  # as many as half-lives where they are wanted, else 0
+    streaks: int  # `STREAK` where they are wanted and there are labels, else 0
 
 
 @njit(cache=True, nogil=True)
@@ -60,19 +70,38 @@ def width(shape: Shape) -> int:
 @njit(cache=True, nogil=True)
 def _risks(shape: Shape) -> int:
     """Where what labels taught begins: LAST and TIMED of labels, then decayed anomalies and labels."""
-    return RATES + shape.half_lives + shape.numbers * (DECAYED + 2 * shape.half_lives)
+    return RATES + shape.half_lives + shape.numbers * _number(shape)
+
+
+@njit(cache=True, nogil=True)
+def _number(shape: Shape) -> int:
+    """Words of a number."""
+    return DECAYED + 2 * shape.half_lives + shape.excesses
+
+
+@njit(cache=True, nogil=True)
+def _streak(shape: Shape) -> int:
+    """Where what the last labels said begins."""
+    return _risks(shape) + (RATES + 2 * shape.risks if shape.risks > 0 else 0)
 
 
 @njit(cache=True, nogil=True)
 def _recent(shape: Shape) -> int:
     """Where the recent values begin."""
-    return _risks(shape) + (RATES + 2 * shape.risks if shape.risks > 0 else 0)
+    return _streak(shape) + (STREAK_WORDS if shape.streaks > 0 else 0)
 
 
 @njit(cache=True, nogil=True)
 def columns_of(shape: Shape) -> int:
-    """Features of one entity: time since the last, events, of each number its means, sums, z-score and ratio, risks."""
-    return 1 + shape.half_lives + shape.numbers * (2 * shape.half_lives + 2) + shape.risks
+    """Features of one entity: time since the last, events, of each number its means, sums, z-score, ratio and excesses,
+    risks, what the last labels said."""
+    return 1 + shape.half_lives + shape.numbers * _columns(shape) + shape.risks + shape.streaks
+
+
+@njit(cache=True, nogil=True)
+def _columns(shape: Shape) -> int:
+    """Features of one number of one entity."""
+    return 2 * shape.half_lives + 2 + shape.excesses
 
 
 @njit(cache=True, nogil=True)
@@ -110,16 +139,21 @@ def entity_rows(
                 continue
             if fresh:
                 floats[slot] = 0.0
-            known = floats[slot, _risks(shape) : _recent(shape)]
+            known = floats[slot, _risks(shape) : _streak(shape)]
+            streak = floats[slot, _streak(shape) : _recent(shape)]
             if not math.isnan(labels[event]):
                 row[:] = math.nan
                 if kind == 0:
                     new[:] = math.nan
                 if shape.risks > 0:
                     _learn_label(known, decay, now, labels[event])
+                if shape.streaks > 0:
+                    _learn_streak(streak, now, labels[event])
                 continue
             if shape.risks > 0:
-                _risk(known, decay, now, row[each - shape.risks :])
+                _risk(known, decay, now, row[each - shape.risks - shape.streaks :])
+            if shape.streaks > 0:
+                _tell_streak(streak, now, row[each - shape.streaks :])
             _entity(floats[slot], shape, decay, resolution, now, numbers[event], row)
             if kind == 0:
                 recent = words[slot, _recent(shape) :]
@@ -135,7 +169,7 @@ def _entity(own: Floats, shape: Shape, decay: Floats, resolution: Floats, now: f
     elapsed = ahead if ahead > 0.0 else 0.0
     row[0] = math.nan if math.isnan(ahead) else math.log1p(elapsed)
     half_lives = shape.half_lives
-    each = DECAYED + 2 * half_lives
+    each, columns = _number(shape), _columns(shape)
     for h in range(half_lives):
         kept, weight = math.exp(-elapsed * decay[h]), math.exp(-late * decay[h])
         count = own[RATES + h] * kept
@@ -144,15 +178,25 @@ def _entity(own: Floats, shape: Shape, decay: Floats, resolution: Floats, now: f
         for n in range(shape.numbers):
             at = RATES + half_lives + n * each + DECAYED + 2 * h
             count, total = own[at] * kept, own[at + 1] * kept
-            place = 1 + half_lives + n * (2 * half_lives + 2) + 2 * h
+            place = 1 + half_lives + n * columns + 2 * h
+            if shape.excesses > 0:
+                excess = own[at + 2 * (half_lives - h) + h] * kept
+                row[place + 2 * (half_lives - h) + 2 + h] = excess / (count + HALF)
+                own[at + 2 * (half_lives - h) + h] = excess
             row[place] = total / count if count > FORGOTTEN else math.nan
             row[place + 1] = total
             if math.isfinite(values[n]):
                 count, total = count + weight, total + weight * min(max(values[n], -HUGE), HUGE)
             own[at], own[at + 1] = count, total
     for n in range(shape.numbers):
-        place = 1 + half_lives + n * (2 * half_lives + 2) + 2 * half_lives
+        place = 1 + half_lives + n * columns + 2 * half_lives
         _history(own[RATES + half_lives + n * each :], resolution[n], values[n], row[place : place + 2])
+        if shape.excesses > 0 and row[place] > 0.0:
+            for h in range(half_lives):
+                weight = math.exp(-late * decay[h])
+                own[RATES + half_lives + n * each + DECAYED + 2 * half_lives + h] += weight * min(
+                    row[place], EXCESS_LIMIT
+                )
     if not math.isnan(now):
         own[TIMED] += 1
         if late == 0.0:
@@ -182,6 +226,27 @@ def _learn_label(known: Floats, decay: Floats, now: float, label: float) -> None
         known[TIMED] += 1
         if late == 0.0:
             known[LAST] = now
+
+
+@njit(cache=True, nogil=True)
+def _tell_streak(streak: Floats, now: float, row: Floats) -> None:
+    """Shares of anomalies among the last labels; and since when all were alike, d, negative = ordinary."""
+    for share in range(len(SHARES)):
+        row[share] = streak[FIRST_SHARE + share]
+    row[len(SHARES)] = math.nan
+    if streak[TOLD] > 0:
+        days = max(now - streak[SINCE], 0.0) / DAY if not math.isnan(now) else math.nan
+        row[len(SHARES)] = days if streak[TOLD] > 1 else -days
+
+
+@njit(cache=True, nogil=True)
+def _learn_streak(streak: Floats, now: float, label: float) -> None:
+    if math.isnan(now):
+        return
+    if streak[TOLD] != 1.0 + label:
+        streak[TOLD], streak[SINCE] = 1.0 + label, now
+    for share in range(len(SHARES)):
+        streak[FIRST_SHARE + share] += SHARES[share] * (label - streak[FIRST_SHARE + share])
 
 
 @njit(cache=True, nogil=True)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from skimstream.cli import dlq as verbs
 from skimstream.cli.main import app
+from skimstream.consumer.address import Address
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.letter import Letter
 from skimstream.consumer.outgoing import DeliverySlow, Outgoing
@@ -29,7 +30,9 @@ def options(broker: str) -> dict[str, Any]:
 
 
 def a_letter(offset: int, reason: Reason = "decode", detail: str = "why", value: bytes | None = BYTES) -> Letter:
-    batch = Batch("t", PARTITION, offset, offset + 1, [offset], [value], [TIME + offset], [b"\xffkey"], [HEADERS])
+    batch = Batch(
+        Address("t", PARTITION), offset, offset + 1, [offset], [value], [TIME + offset], [b"\xffkey"], [HEADERS]
+    )
     return Letter.of(batch, 0, DecodeError(reason, detail))
 
 
@@ -147,10 +150,36 @@ def test_a_replayed_message_that_is_dead_again_can_be_sent_again(skim: Skim, bro
     skim("replay", "t", "--offset", "1/0")
     (message,) = sent_to(broker)
     headers: Any = message.headers()
-    batch = Batch("t", PARTITION, 0, 9, [8], [message.value()], [TIME], [message.key()], [headers])
+    batch = Batch(Address("t", PARTITION), 0, 9, [8], [message.value()], [TIME], [message.key()], [headers])
     bury(broker, Letter.of(batch, 0, DecodeError("decode", "still")))
     assert rows(skim("replay", "t", "--offset", "1/8"))[0]["sent"] == 1
     assert sent_to(broker)[1].headers() == [*HEADERS, ("skimstream.replayed", b"t/1/8")]
+
+
+def test_letters_of_several_nights_know_their_own_topic(broker: str, tmp_path: Path) -> None:
+    nights = ("alerts_20261119", "alerts_20261120")
+    batches = [Batch(Address(topic, PARTITION), 7, 8, [7], [topic.encode()], [TIME]) for topic in nights]
+    error = DecodeError("decode", "why")
+    bury(broker, *(Letter.of(batch, 0, error, "alerts_nightly") for batch in batches))
+
+    def skim(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["dlq", *arguments, "--kafka", broker], env={"COLUMNS": "160"})
+
+    table = skim("list", "alerts_nightly").stdout
+    assert all(f"{topic}/{PARTITION}/7" in table for topic in nights)
+    out = tmp_path / "letter"
+    for topic in nights:
+        shown = skim("show", "alerts_nightly", str(PARTITION), "7", "--from", topic, "--out", str(out))
+        assert f"came from    {topic}, partition {PARTITION}" in shown.stdout
+        assert out.read_bytes() == topic.encode()
+        sent_to(broker, topic)
+    one = skim("replay", "alerts_nightly", "--offset", f"{nights[1]}/{PARTITION}/7")
+    assert rows(one)[-1]["sent"] == 1
+    rest = skim("replay", "alerts_nightly")
+    assert (rows(rest)[-1]["sent"], rows(rest)[-1]["sent_before"]) == (1, 1)
+    for topic in nights:
+        assert [(one.value(), one.partition()) for one in sent_to(broker, topic)] == [(topic.encode(), PARTITION)]
+    assert isinstance(skim("replay", "alerts_nightly", "--offset", f"other/{PARTITION}/7").exception, SkimError)
 
 
 def test_replay_asks_on_a_terminal(skim: Skim, broker: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from typer.testing import CliRunner
 
 from skimstream.cli.guess import NothingToGuess, guess
-from skimstream.cli.init import FileIsThere
+from skimstream.cli.init import FileIsThere, kafka_of
 from skimstream.cli.main import app
 from skimstream.consumer.config import load_settings
 from skimstream.consumer.configured import configured_stream
@@ -112,6 +112,23 @@ def test_a_topic_tells_its_framing(tmp_path: Path, broker: str) -> None:
     settings = load_settings(out, {})
     assert (settings.framing, settings.topic, settings.kafka.bootstrap) == ("json", "paid", broker)
     assert "Guessed from 120 records" in out.read_text()
+
+
+@pytest.mark.parametrize(("name", "epoch", "form"), [("mjd", 40_587.0, "mjd"), ("obs_time", 2_440_587.5, "jd")])
+def test_days_are_times_where_the_name_says_so(name: str, epoch: float, form: str) -> None:
+    seconds = 1_795_392_000.0
+    sample = [{"object": f"o{i % 9}", "flux": i % 7 * 1.5, name: epoch + (seconds + i) / 86_400} for i in range(90)]
+    found = guess(sample, "", "")
+    assert (found.time, found.time_format) == (name, form)
+    with pytest.raises(NothingToGuess):
+        guess([{"object": one["object"], "number": one[name]} for one in sample], "", "")
+
+
+def test_a_preset_stands_for_its_brokers() -> None:
+    said, mine = 'preset = "gcn"  # its login: skim presets gcn', {"kafka": {"bootstrap": "b:1"}}
+    assert kafka_of(load_settings(None, {"preset": "gcn"}), "g") == [said]
+    assert kafka_of(load_settings(None, {"preset": "gcn", **mine}), "g") == [said, "[kafka]", 'bootstrap = "b:1"']
+    assert kafka_of(load_settings(None, mine), "g") == ["[kafka]", 'bootstrap = "b:1"', 'group = "g"']
 
 
 @pytest.mark.parametrize(

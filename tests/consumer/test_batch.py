@@ -6,6 +6,7 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skimstream.consumer.address import Address
 from skimstream.consumer.batch import Batch, headers_of
 
 GAPS = st.lists(st.integers(0, 3), min_size=1, max_size=12)
@@ -19,8 +20,7 @@ def made(start: int, gaps: Sequence[int], keyed: bool, more: int) -> Batch:
         at += gap + 1
     said = [b"%d" % offset for offset in offsets]
     return Batch(
-        "t",
-        0,
+        Address("t", 0),
         start,
         at + more,
         offsets,
@@ -58,7 +58,7 @@ def test_split_parts_a_batch_at_any_offset(gaps: list[int], keyed: bool, more: i
 
 
 def test_a_batch_without_its_messages_still_works() -> None:
-    batch = Batch("t", 0, 0, 1, [0], [b"x"], [0])
+    batch = Batch(Address("t", 0), 0, 1, [0], [b"x"], [0])
     assert batch.origin(0) == (None, None)
     assert batch.split(0)[1].values == [b"x"]
 

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from brokers.mock import MockCluster
 from skimstream.consumer import source as source_module
+from skimstream.consumer.address import Address
 from skimstream.consumer.board import Board, key
 from skimstream.consumer.metrics import Metrics
 from skimstream.consumer.source import Source
@@ -51,7 +52,7 @@ class Path:
         self.source = stack.enter_context(Source(TOPIC, options, "earliest", self.worker.dropped))
         while not self.source.waiting:
             self.source.batches(1, 0.05)
-        self.worker.open(self.source, 0)
+        self.worker.open(self.source, Address(TOPIC, 0))
 
     def calls(self, messages: list[bytes]) -> float:
         """Calls an event that one batch of them takes."""

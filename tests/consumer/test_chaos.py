@@ -22,6 +22,7 @@ from brokers.kafka import Kafka
 from brokers.proxy import FaultProxy
 from brokers.redis import RedisServer
 from skimstream.cli.main import app
+from skimstream.consumer.address import Address
 from skimstream.producer.schema import load
 from stage.fleet import wait_for
 from stage.listed import Listed, Topic, learned, recorder, sessions
@@ -331,7 +332,7 @@ def test_dead_letters_replayed_after_a_fix_end_as_if_they_had_only_come_late(
         source.topic = stage.name
         worker.run(source, lambda: source.done)
         for number in range(PARTITIONS):
-            worker.dropped(number, lost=False)
+            worker.dropped(Address("t", number), lost=False)
         found, wanted = learned(client, "behaviour"), learned(client, "reference")
     for name, value in wanted.items():
         if name.startswith(("top", "details", "state")):

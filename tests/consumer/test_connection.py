@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError
 
-from skimstream.consumer.connection import TROUBLES, translated
+from skimstream.consumer.connection import COMPLAINTS, TROUBLES, translated
 from skimstream.consumer.run import BrokerLog
 
 SAID = [
@@ -42,7 +42,74 @@ SAID = [
         "kafka-mechanism",
     ),
     ("UNSUPPORTED_SASL_MECHANISM", "Broker: Unsupported", "kafka-mechanism"),
-    ("_AUTHENTICATION", "Failed to acquire SASL OAUTHBEARER token: 401", "kafka-token"),
+    # From here on as they were seen on a real Kafka 4.1 (test_logins_kafka).
+    (
+        "_AUTHENTICATION",
+        "sasl_ssl://a:1/bootstrap: SASL authentication error: Authentication failed: Invalid username or password "
+        "(after 302ms in state AUTH_REQ)",
+        "kafka-password",
+    ),
+    (
+        "_TRANSPORT",
+        "sasl_ssl://a:1/bootstrap: SSL handshake failed: Disconnected: SSL connection closed by peer: connecting to a "
+        "PLAINTEXT broker listener? (after 11ms in state SSL_HANDSHAKE)",
+        "kafka-tls-unwanted",
+    ),
+    (
+        "_AUTHENTICATION",
+        "sasl_ssl://a:1/bootstrap: SASL OAUTHBEARER mechanism handshake failed: Broker: Unsupported SASL mechanism: "
+        "broker's supported mechanisms: SCRAM-SHA-512 (after 303ms in state AUTH_HANDSHAKE)",
+        "kafka-mechanism",
+    ),
+    (
+        "GROUP_AUTHORIZATION_FAILED",
+        "FindCoordinator response error: Group authorization failed.",
+        "kafka-group-acl",
+    ),
+    (
+        "_INVALID_ARG",
+        "Failed to create consumer: ssl.ca.location failed: error:05880020:x509 certificate routines::BIO lib",
+        "kafka-options",
+    ),
+    (
+        "_AUTHENTICATION",
+        'Failed to acquire SASL OAUTHBEARER token: {"error": "invalid_client", "error_description": "no such client"}',
+        "kafka-token",
+    ),
+    (
+        "_AUTHENTICATION",
+        "Failed to acquire SASL OAUTHBEARER token: Must supply an unexpired token: now=1795423758853ms, "
+        "exp=1795423698000ms",
+        "kafka-token-expired",
+    ),
+    (
+        "_AUTHENTICATION",
+        'sasl_ssl://a:1/bootstrap: SASL authentication error: {"status":"invalid_token"} (after 9ms in state AUTH_REQ)',
+        "kafka-token-refused",
+    ),
+    *(
+        ("_AUTHENTICATION", f"Failed to acquire SASL OAUTHBEARER token: {text}", f"kafka-token-{means}")
+        for text, means in (
+            ("Failed to connect to 127.0.0.1:1 after 0 ms: Could not connect to server", "endpoint"),
+            ("Could not resolve host: nobody.invalid", "endpoint"),
+            ("Recv failure: Connection reset by peer", "endpoint"),
+            ("OpenSSL SSL_read: OpenSSL/3.5.8: error:0A000126:SSL routines::unexpected eof", "endpoint"),
+            ("error adding trust anchors from file: /etc/pki/tls/certs/ca-bundle.crt", "certificate"),
+            (
+                "SSL certificate OpenSSL verify result: self-signed certificate in certificate chain (19)",
+                "certificate",
+            ),
+        )
+    ),
+    (
+        "_AUTHENTICATION",
+        "GroupCoordinator: a:1: SASL OAUTHBEARER mechanism handshake failed: Broker: Request not valid in current SASL "
+        "state: broker's supported mechanisms:  (after 2ms in state AUTH_HANDSHAKE)",
+        "kafka-login-again",
+    ),
+    # What is only logged has no code.
+    ("", 'Failed to retrieve OIDC token from "https://a:1/t": {"error": "invalid_client"} (401)', "kafka-token"),
+    ("", 'Failed to retrieve OIDC token from "https://a:1/t": Could not resolve host: a (-1)', "kafka-token-endpoint"),
     (
         "_TRANSPORT",
         "a:1/bootstrap: Disconnected: verify that security.protocol is correctly configured, broker might require SASL "
@@ -71,6 +138,16 @@ def test_every_row_has_been_met() -> None:
 @pytest.mark.parametrize(("name", "text"), [("_ALL_BROKERS_DOWN", "1/1 brokers are down"), ("_TIMED_OUT", "x")])
 def test_what_says_nothing_stays_unknown(name: str, text: str) -> None:
     assert translated(name, text) is None
+
+
+def test_a_workers_metric_tells_a_refusal_from_an_outage() -> None:
+    told: list[str] = []
+    log = BrokerLog(told.append)
+    for code in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._TRANSPORT):  # noqa: SLF001
+        log(KafkaError(code, "as it may be"))
+    log(KafkaError(KafkaError.SASL_AUTHENTICATION_FAILED, "as it may be"))
+    assert told == ["down", "authentication", "other", "authentication"]
+    assert set(told) == set(COMPLAINTS)
 
 
 def test_a_workers_log_says_what_it_means_and_what_to_do(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from brokers.kafka import Kafka
 from brokers.mock import Api, MockCluster
 from brokers.server import Unavailable
+from skimstream.consumer.address import Address
 from skimstream.consumer.batch import Batch, headers_of
 from skimstream.consumer.letter import DeadLetterError, Letter, Place, Receipt, read
 from skimstream.consumer.letterbox import survey
@@ -46,7 +47,7 @@ def options(bootstrap: str) -> dict[str, str | int]:
 
 def a_letter(value: bytes | None = b"\0rub\xffbish", offset: int = 7) -> Letter:
     headers = [("h", b"\0\xff"), ("h", b""), ("reason", b"its own")]
-    batch = Batch("t", 0, offset, offset + 1, [offset], [value], [1_790_000_000_123], [b"\xffkey"], [headers])
+    batch = Batch(Address("t", 0), offset, offset + 1, [offset], [value], [1_790_000_000_123], [b"\xffkey"], [headers])
     return Letter.of(batch, 0, POISON)
 
 
@@ -94,7 +95,7 @@ def test_what_others_write_into_the_topic_is_neither(pairs: tuple[tuple[str, byt
 
 def test_a_letter_names_the_schema() -> None:
     def schema_of(value: bytes, error: DecodeError = POISON) -> str:
-        return Letter.of(Batch("t", 0, 0, 1, [0], [value], [0]), 0, error).schema
+        return Letter.of(Batch(Address("t", 0), 0, 1, [0], [value], [0]), 0, error).schema
 
     schema = WriterSchema('{"type": "record", "name": "r", "fields": [{"name": "x", "type": "long"}]}')
     one, two = (container({"x": x}, schema) for x in (1, 2))
@@ -186,8 +187,8 @@ def test_header_names_that_are_not_utf8_hurt_nobody(cluster: MockCluster, keyed:
     with Source("t", own, "earliest", lambda partition, lost: None, keyed) as source:
         until = time.monotonic() + 20
         while not got and time.monotonic() < until:
-            for partition in sorted(source.waiting):
-                source.open(partition, 0)
+            for address in source.due():
+                source.open(address, 0)
             got += source.batches(10, 0.1)
     letters = Outgoing(options(cluster.bootstrap))
     letters.send(Letter.of(got[0], 0, POISON))

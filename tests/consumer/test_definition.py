@@ -74,7 +74,7 @@ kept = 0
         ("stream.payments.resolution (line 10)", "amuont is none of amount; did you mean amount?"),
         (
             "stream.payments.time_format (line 11)",
-            "'iso' is none of iso8601, seconds, milliseconds, microseconds; did you mean iso8601?",
+            "'iso' is none of iso8601, seconds, milliseconds, microseconds, mjd, jd; did you mean iso8601?",
         ),
         ("stream.payments.gates (line 12)", "'amount is big' is no gate; write amount > 0 or status == 'paid'"),
         ("stream.payments.kept (line 13)", "input should be greater than or equal to 1; it is '0'"),
@@ -210,6 +210,13 @@ def test_labels_teach_risks_from_where_they_stand_on() -> None:
     assert found.matrix[:, stream.features.index("shop: events over 1 d")].tolist() == [0, 1, 0]
 
 
+def test_groups_that_need_memory_of_their_own_change_what_is_remembered_and_others_do_not() -> None:
+    groups = (["count"], ["count", "z"], ["count", "excess"], ["count", "streak"], ["excess", "streak"])
+    digests = [defined(RIGHT + FEED + f"features = {json.dumps(one)}").definition.digest for one in groups]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [
@@ -217,6 +224,7 @@ def test_labels_teach_risks_from_where_they_stand_on() -> None:
         ('labels = { field = "fraud", event_time = "paid", delay = "soon" }', "'soon' is no time"),
         ('labels = { field = "amount", event_time = "paid" }', "amount is a field of events, too"),
         ('features = ["z", "risk"]', "risk needs labels"),
+        ('features = ["z", "streak"]', "streak needs labels"),
     ],
 )
 def test_wrong_labels_are_told(text: str, word: str) -> None:

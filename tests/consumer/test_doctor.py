@@ -28,6 +28,7 @@ from skimstream.consumer.doctor.examine import examine
 from skimstream.consumer.doctor.finding import KNOWN, Finding, found, ok
 from skimstream.consumer.doctor.stack import checks, workers
 from skimstream.consumer.pulse import Pulse
+from skimstream.consumer.topics import Nightly, Single
 from skimstream.scoring.model import Model
 from stage.tlsport import TlsPort
 
@@ -68,7 +69,7 @@ def cluster() -> Iterator[MockCluster]:
 
 def kafka(cluster: MockCluster | str, topic: str = "alerts", **options: Any) -> dict[str, list[str]]:
     where = cluster if isinstance(cluster, str) else cluster.bootstrap
-    return ids(brokers.brokers(settings(where, options=options), topic))
+    return ids(brokers.brokers(settings(where, options=options), Single(topic)))
 
 
 def test_a_stack_that_is_well(cluster: MockCluster, redis_server: Callable[..., RedisServer], model: Model) -> None:
@@ -127,12 +128,24 @@ def test_dead_letters_that_may_not_be_written(cluster: MockCluster) -> None:
     assert kafka(cluster)["dead-letters"] == ["dead-letters-acl"]
 
 
+def test_what_is_written_to_other_brokers_is_looked_for_there(cluster: MockCluster) -> None:
+    cluster.create_topic("alerts")
+    with MockCluster(1) as mine:
+        mine.create_topic("alerts.dlq")
+        chosen = settings(cluster.bootstrap, outgoing={"bootstrap": mine.bootstrap})
+        found_ = ids(brokers.brokers(chosen, Single("alerts")))
+        assert found_["dead-letters"] == ["ok"]
+        mine.topic_error("alerts.dlq", KafkaError.TOPIC_AUTHORIZATION_FAILED)
+        found_ = ids(brokers.brokers(chosen, Single("alerts")))
+        assert found_["dead-letters"] == ["dead-letters-acl"]
+
+
 def test_the_topic_of_anomalies_is_looked_at_if_there_are_rules(cluster: MockCluster) -> None:
     cluster.create_topic("alerts")
     rules = [{"name": "odd", "min_score": 0.9}]
 
     def anomalies(**more: Any) -> list[str]:
-        return ids(brokers.brokers(settings(cluster.bootstrap, **more), "alerts")).get("anomalies", [])
+        return ids(brokers.brokers(settings(cluster.bootstrap, **more), Single("alerts"))).get("anomalies", [])
 
     assert anomalies() == []
     assert anomalies(monitor=rules, anomalies={"topic": ""}) == []
@@ -233,14 +246,27 @@ def test_a_clock_that_is_wrong(store_url: str) -> None:
     assert ids(redis_checks.store(chosen))["clock"] == ["ok"]
 
 
+def test_of_a_topic_a_night_the_latest_that_is_there_is_looked_at(cluster: MockCluster) -> None:
+    nights = Nightly("alerts_{date:%Y%m%d}", 2)
+    cluster.create_topic(f"{nights.name}.dlq", 1)
+
+    def found() -> list[str]:
+        return ids(brokers.brokers(settings(cluster.bootstrap), nights))["topic"]
+
+    assert found() == ["topic-empty"]
+    for topic in reversed(nights.now()):
+        cluster.create_topic(topic, 1)
+        assert found() == ["ok", "topic-empty"]
+
+
 def test_more_workers_than_partitions(cluster: MockCluster, store: redis.Redis, store_url: str) -> None:
     cluster.create_topic("alerts", 2)
-    chosen = settings(cluster.bootstrap, store_url)
+    chosen = settings(cluster.bootstrap, store_url, topic="alerts")
     for name in "ab":
         Pulse(store, "behaviour", name).beat()
-    assert ids(workers(chosen, "alerts", "behaviour")) == {"workers": ["ok"]}
+    assert ids(workers(chosen, "behaviour")) == {"workers": ["ok"]}
     Pulse(store, "behaviour", "c").beat()
-    assert ids(workers(chosen, "alerts", "behaviour")) == {"workers": ["workers-idle"]}
+    assert ids(workers(chosen, "behaviour")) == {"workers": ["workers-idle"]}
 
 
 def test_models_that_are_missing_of_another_stream_or_activated_and_gone(
@@ -321,7 +347,8 @@ def test_every_finding_is_in_the_docs_and_can_be_made() -> None:
     section = text.split("\n## Doctor\n")[1].split("\n## ")[0]
     assert sorted(re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE)) == sorted(KNOWN)
     made: set[str] = set()
-    for path in {*(ROOT / "consumer" / "doctor").glob("*.py")} - {ROOT / "consumer" / "doctor" / "finding.py"}:
+    doctor = {*(ROOT / "consumer" / "doctor").glob("*.py")} - {ROOT / "consumer" / "doctor" / "finding.py"}
+    for path in doctor | {ROOT / "consumer" / "login.py"}:
         tree = ast.parse(path.read_text())
         made |= {
             node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -10,6 +10,7 @@ from brokers.kafka import Kafka
 from brokers.server import Unavailable, free_port
 from skimstream.consumer.config import load_settings
 from skimstream.consumer.doctor.brokers import brokers
+from skimstream.consumer.topics import Single
 from stage.tlsport import certificate
 
 pytestmark = pytest.mark.nightly
@@ -65,7 +66,7 @@ def kafka(folder: Path) -> Iterator[Kafka]:
 def said(port: int, **options: Any) -> dict[str, list[str]]:
     given = {"bootstrap": f"127.0.0.1:{port}", "options": {key.replace("_", "."): one for key, one in options.items()}}
     names: dict[str, list[str]] = {}
-    for one in brokers(load_settings(None, {"stream": "behaviour", "kafka": given}), "alerts"):
+    for one in brokers(load_settings(None, {"stream": "behaviour", "kafka": given}), Single("alerts")):
         names.setdefault(one.check, []).append(one.id)
         print(one)
     return names

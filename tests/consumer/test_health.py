@@ -9,6 +9,7 @@ from urllib.request import urlopen
 from prometheus_client import CollectorRegistry, Gauge, make_wsgi_app
 
 from skimstream.cli.models import load_model
+from skimstream.consumer.address import Address
 from skimstream.consumer.config import load_settings
 from skimstream.consumer.health import SILENT_SECONDS, Health
 from skimstream.consumer.metrics import serve
@@ -19,7 +20,7 @@ class Partitions:
     """What a source holds."""
 
     def __init__(self) -> None:
-        self.waiting, self.astray, self.positions = set[int](), set[int](), dict[int, int]()
+        self.waiting, self.astray, self.positions = set[Address](), set[Address](), dict[Address, int]()
 
 
 def test_a_loop_that_turns_lives() -> None:
@@ -45,12 +46,13 @@ def test_ready_once_every_partition_is_open() -> None:
     )
     health.source = source
     assert health.ready()[0]  # more workers than partitions: this one stands by
-    source.waiting, source.astray, source.positions = {3}, {1}, {0: 7, 1: 9}
+    zero, one, three = (Address("t", number) for number in (0, 1, 3))
+    source.waiting, source.astray, source.positions = {three}, {one}, {zero: 7, one: 9}
     good, told = health.ready()
     assert not good
-    assert told["reasons"] == ["partition 1 is being opened", "partition 3 is being opened"]
-    source.waiting, source.astray, source.positions = set(), set(), {3: 1, 0: 7, 1: 9}
-    assert health.ready() == (True, {"ready": True, "reasons": [], "partitions": [0, 1, 3]})
+    assert told["reasons"] == ["partition t/1 is being opened", "partition t/3 is being opened"]
+    source.waiting, source.astray, source.positions = set(), set(), {three: 1, zero: 7, one: 9}
+    assert health.ready() == (True, {"ready": True, "reasons": [], "partitions": ["t/0", "t/1", "t/3"]})
     paused[0] = True
     good, told = health.ready()
     assert not good

@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from skimstream.consumer.address import Address
 from skimstream.consumer.board import read_offsets
 from skimstream.consumer.streams.behaviour import Behaviour
 from stage.copies import Copy, copy_of, put_back
@@ -83,7 +84,7 @@ class Life(RuleBasedStateMachine):
         worker, _ = self.workers.pop(which % len(self.workers))
         if left_in_order:
             for number in PARTITIONS:
-                worker.dropped(number, lost=False)
+                worker.dropped(Address("t", number), lost=False)
 
     @rule()
     def snapshot(self) -> None:
@@ -110,8 +111,8 @@ class Life(RuleBasedStateMachine):
         worker.run(source, lambda: source.done)
         self.reference.run(self.unbroken, lambda: self.unbroken.done)
         for number in PARTITIONS:
-            worker.dropped(number, lost=False)
-            self.reference.dropped(number, lost=False)
+            worker.dropped(Address("t", number), lost=False)
+            self.reference.dropped(Address("t", number), lost=False)
         expected = {(partition, offset): score for partition, offset, score in self.reference.emitted}
         for partition, offset, score in worker.emitted:
             assert self.emitted.setdefault((partition, offset), score) == score

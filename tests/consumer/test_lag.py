@@ -1,6 +1,7 @@
 """`skim lag`: what it says of a topic on the mock cluster and a board in Valkey."""
 
 import json
+from pathlib import Path
 
 import pytest
 import redis
@@ -8,9 +9,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from brokers.mock import MockCluster
+from skimstream.cli.begun import goes_on
 from skimstream.cli.main import app
+from skimstream.consumer.config import load_settings
 from skimstream.consumer.lag import LagError
+from skimstream.consumer.place import place_of
+from skimstream.consumer.topics import Nightly
 
+NIGHTS = "alerts_{date:%Y%m%d}"
 ASK = ("lag", "behaviour", "--topic", "events")
 
 
@@ -47,6 +53,30 @@ def test_it_says_what_is_left_of_every_partition(mock_cluster: MockCluster, stor
     assert "no worker at it" in table
     assert "not begun: 30 messages" in table
     assert store.hgetall("skim:{behaviour}:offsets") == before
+
+
+def test_of_a_topic_a_night_it_tells_the_nights(
+    mock_cluster: MockCluster, store: redis.Redis, store_url: str, tmp_path: Path
+) -> None:
+    last, tonight = reversed(Nightly(NIGHTS, 2).now())
+    mock_cluster.create_topic(last, 1)  # tonight's isn't there yet
+    producer = Producer({"bootstrap.servers": mock_cluster.bootstrap, "log_level": 0})
+    producer.produce(last, b"{}", partition=0)
+    assert producer.flush(20) == 0
+    store.hset("skim:{behaviour}:offsets", f"{last}/0", 0)
+    ask = ["lag", "behaviour", "--topic", NIGHTS, "--kafka", mock_cluster.bootstrap, "--redis", store_url]
+    found = json.loads(CliRunner().invoke(app, [*ask, "--json"]).stdout)
+    assert [(one["name"], one["lag"]) for one in found["partitions"]] == [(f"{last}/0", 1)]
+    assert found["topic"] == "alerts_nightly"
+    mock_cluster.create_topic(tonight, 1)
+    table = CliRunner().invoke(app, ask, env={"COLUMNS": "120"}).stdout
+    assert f"{tonight}/0" in table
+    file = tmp_path / "offsets"
+    file.write_text(json.dumps(found))
+    begun = load_settings(None, {"stream": "behaviour", "topic": NIGHTS, "redis": {"url": store_url}})
+    assert f"{last}/0 (0)" in goes_on(begun)
+    # Of a night that the file says nothing of, all is read.
+    assert place_of(str(file)).of(f"{tonight}/0", among_others=True) is None  # type: ignore[union-attr]
 
 
 def test_it_says_what_retention_took(mock_cluster: MockCluster, store: redis.Redis, store_url: str) -> None:

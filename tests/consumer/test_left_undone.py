@@ -4,6 +4,7 @@ from itertools import repeat
 
 import redis
 
+from skimstream.consumer.address import Address
 from skimstream.consumer.board import read_offsets
 from skimstream.consumer.heartbeat import Heartbeat
 from skimstream.consumer.outgoing import DeliverySlow
@@ -27,7 +28,7 @@ def test_a_batch_whose_dead_letters_are_not_delivered_is_given_up(store: redis.R
     assert worker.heartbeat.fields()["state"] in ("working", "waiting")
     assert worker.unfinished == ["t/0", "t/1"]  # nothing is saved yet
     for number in (0, 1):
-        worker.dropped(number, lost=False)
+        worker.dropped(Address("t", number), lost=False)
     assert worker.unsaved == {"t/0"}
     assert worker.unfinished == ["t/0"]
     assert read_offsets(store, "behaviour") == {"t/0": 20, "t/1": 20}
@@ -64,5 +65,5 @@ def test_what_went_to_another_worker_before_is_not_left_undone(store: redis.Redi
     worker = recorder(store, checkpoint_seconds=1e9)
     worker.run(source, lambda: source.done)
     worker.stopping = lambda: False
-    worker.dropped(0, lost=True)
+    worker.dropped(Address("t", 0), lost=True)
     assert worker.unfinished == []

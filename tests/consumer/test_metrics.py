@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 
+from skimstream.consumer.address import Address
 from skimstream.consumer.array_histogram import ArrayHistogram
 from skimstream.consumer.metrics import SCORE_BUCKETS, Metrics
 from skimstream.scoring.ensemble import Scores
@@ -60,11 +61,13 @@ def test_partitions_that_went_are_told_no_more() -> None:
     metrics = Metrics(registry, "ztf", ())
 
     def lag(partition: str) -> float | None:
-        return registry.get_sample_value("skim_consumer_lag_messages", {"stream": "ztf", "partition": partition})
+        return registry.get_sample_value(
+            "skim_consumer_lag_messages", {"stream": "ztf", "topic": "t", "partition": partition}
+        )
 
-    metrics.observe_lag({0: 5, 1: 7}, 3.0)
+    metrics.observe_lag({Address("t", 0): 5, Address("t", 1): 7}, 3.0)
     assert (lag("0"), lag("1")) == (5.0, 7.0)
-    metrics.observe_lag({1: 0, 2: 2}, 0.0)
+    metrics.observe_lag({Address("t", 1): 0, Address("t", 2): 2}, 0.0)
     assert (lag("0"), lag("1"), lag("2")) == (None, 0.0, 2.0)
 
 

@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from typer.testing import CliRunner
 
 from skimstream.cli.main import app
+from skimstream.consumer.address import Address
 from skimstream.consumer.board import read_offsets, read_top
 from skimstream.consumer.config import load_settings
 from skimstream.consumer.configured import configured_stream
@@ -118,7 +119,7 @@ def test_restarts_and_batches_change_no_bit(config: Path, store: redis.Redis) ->
     whole = recorder(store, "whole", stream, model=model)
     source = Listed(topic, itertools.repeat(500))
     whole.run(source, lambda: source.done)
-    whole.dropped(0, lost=False)
+    whole.dropped(Address("t", 0), lost=False)
     tally = whole.tally
     assert (tally.consumed, tally.unscored, sum(tally.dead.values())) == (1_412, {"gate": 26, "label": 110}, 2)
 
@@ -127,7 +128,7 @@ def test_restarts_and_batches_change_no_bit(config: Path, store: redis.Redis) ->
         worker = recorder(store, "pieced", stream_in(config), model=model)
         source = Listed(topic, itertools.cycle([1, 50, 170]))
         worker.run(source, partial(reached, source, stop))
-        worker.dropped(0, lost=False)
+        worker.dropped(Address("t", 0), lost=False)
         emitted += worker.emitted
     assert emitted == whole.emitted
     assert len(emitted) == 1_274

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 import stage.listed
+from skimstream.consumer.address import Address
 from skimstream.scoring.combine import Combiner
 from skimstream.scoring.ecdf import RollingEcdf
 from skimstream.scoring.halfspace import HalfSpaceTrees
@@ -42,13 +43,13 @@ def test_restarts_and_batches_change_nothing_and_parts_have_their_names(model: M
     whole = recorder(store, "whole")
     source = Listed(topic, itertools.repeat(400))
     whole.run(source, lambda: source.done)
-    whole.dropped(0, lost=False)
+    whole.dropped(Address("t", 0), lost=False)
 
     emitted = []
     for stop in (130, 600, 1_100, 1_500):  # a fresh worker each time, which goes on from the checkpoint
         worker, source = recorder(store, "pieced"), Listed(topic, itertools.cycle([1, 77, 200]))
         worker.run(source, partial(reached, source, stop))
-        worker.dropped(0, lost=False)
+        worker.dropped(Address("t", 0), lost=False)
         emitted += worker.emitted
     assert emitted == whole.emitted
     assert len(emitted) == 1_500

@@ -16,6 +16,7 @@ from brokers.kafka import Kafka
 from brokers.mock import MockCluster
 from skimstream.cli.begun import goes_on
 from skimstream.cli.main import app
+from skimstream.consumer.address import Address
 from skimstream.consumer.board import read_offsets
 from skimstream.consumer.config import ConfigError, load_settings
 from skimstream.consumer.patience import Unavailable
@@ -43,7 +44,7 @@ def test_a_file_of_offsets_in_each_of_its_forms(content: str, tmp_path: Path) ->
     file = tmp_path / "offsets"
     file.write_text(content)
     source = source_of(place_of(str(file)))
-    assert [source.beginning(number, 2, 20) for number in (0, 1, 2)] == [12, 7, 2]
+    assert [source.beginning(Address("t", number), 2, 20) for number in (0, 1, 2)] == [12, 7, 2]
 
 
 @pytest.mark.parametrize(
@@ -75,11 +76,11 @@ def test_offsets_of_another_topic_or_out_of_range_are_refused(tmp_path: Path) ->
     file = tmp_path / "offsets"
     file.write_text("other/0 5")
     with pytest.raises(PlaceError, match="no offset of the topic t"):
-        source_of(place_of(str(file))).beginning(0, 0, 9)
+        source_of(place_of(str(file))).beginning(Address("t", 0), 0, 9)
     file.write_text("t/0 5")
     for low, high in ((6, 9), (0, 4)):
         with pytest.raises(PlaceError, match="says 5"):
-            source_of(place_of(str(file))).beginning(0, low, high)
+            source_of(place_of(str(file))).beginning(Address("t", 0), low, high)
 
 
 class Timed:
@@ -99,7 +100,7 @@ def test_a_time_is_the_first_message_that_late_or_the_end() -> None:
     for text, offset in (("1970-01-01T00:07Z", 7), ("1970-01-01T00:10", 20)):
         source: Any = source_of(place_of(text))
         source.consumer = Timed()
-        assert source.beginning(0, 0, 20) == offset
+        assert source.beginning(Address("t", 0), 0, 20) == offset
 
 
 @pytest.mark.parametrize(
@@ -110,14 +111,14 @@ def test_brokers_that_do_not_tell_are_waited_for_or_heard(trouble: int, raised: 
     source: Any = source_of(Moment(0))
     source.consumer = Timed(trouble)
     with pytest.raises(raised):
-        source.beginning(0, 0, 20)
+        source.beginning(Address("t", 0), 0, 20)
 
 
 class Begun(Listed):
     """Begins at 3; notes for which partitions it was asked."""
 
-    def beginning(self, partition: int, low: int, high: int) -> int:
-        self.asked.append(partition)
+    def beginning(self, address: Address, low: int, high: int) -> int:
+        self.asked.append(address.number)
         return 3
 
     asked: list[int]
@@ -139,7 +140,7 @@ def test_the_board_goes_before_the_start(store: redis.Redis) -> None:
 
 def test_a_refused_place_leaves_the_board_untouched(store: redis.Redis) -> None:
     class Refused(Begun):
-        def beginning(self, partition: int, low: int, high: int) -> int:
+        def beginning(self, address: Address, low: int, high: int) -> int:
             raise PlaceError("t/0", "not there")
 
     with pytest.raises(PlaceError):
@@ -176,7 +177,8 @@ def test_it_begins_at_a_file_of_offsets_on_a_broker(mock_cluster: MockCluster, t
     found: list[Any] = []
     with source_of(place_of(str(file)), mock_cluster.bootstrap) as source:
         until(lambda: bool(source.batches(10, 0.1) or source.waiting))
-        source.open(0, source.beginning(0, *source.range(0)))
+        first = Address("t", 0)
+        source.open(first, source.beginning(first, *source.range(first)))
 
         def came() -> bool:
             found.extend(source.batches(10, 0.1))
@@ -195,11 +197,11 @@ def test_kafka_knows_the_offset_of_a_time(kafka: Kafka) -> None:
         at = began + timedelta(minutes=minute)
         producer.produce(topic, b"%d" % minute, partition=0, timestamp=round(at.timestamp() * 1000))
     assert producer.flush(20) == 0
-    begins = []
+    begins, first = [], Address(topic, 0)
     for minute in (-1, 1, 4, 6, 30):
         place = place_of((began + timedelta(minutes=minute)).isoformat())
         with source_of(place, kafka.bootstrap, topic) as source:
-            begins.append(source.beginning(0, *source.range(0)))
+            begins.append(source.beginning(first, *source.range(first)))
     assert begins == [0, 1, 1, 3, 4]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skimstream.consumer.address import Address
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.board import Board
 from skimstream.consumer.checkpoint import Begun
@@ -40,12 +41,12 @@ def test_details_have_the_probability_of_the_votes(calibrated: bool) -> None:
     assert curve is not None
     if not calibrated:
         model = replace(model, probability=None)
-    partition = Partition("t/0", Behaviour(), model, Begun(Fence(0, "0:new:0"), "", ""))
+    partition = Partition(Address("t", 0), Behaviour(), model, Begun(Fence(0, "0:new:0"), "", ""))
     events = list(simulate_sessions(3, datetime(2026, 11, 21, tzinfo=UTC), 200, 20, 30.0, 0.1))
     featured = partition.features(gather([event.record for event in events], partition.stream.wanted))
     scores = partition.score(featured)
     work, judged = (
-        Work(Batch("t", 0, 0, 0, [], [], []), featured.columns, featured.rows, []),
+        Work(Batch(Address("t", 0), 0, 0, [], [], []), featured.columns, featured.rows, []),
         partition.judge(featured, scores),
     )
     found = rows_of(partition, featured, scores, EmptyBoard(), judged, work)

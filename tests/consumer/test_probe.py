@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from skimstream.consumer.address import Address
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.config import load_settings
+from skimstream.consumer.preset import preset_of
 from skimstream.consumer.probe import COMMAND, prober
 from stage.listed import sessions
 
@@ -31,7 +33,7 @@ probe.main()
 
 def batch_of(*values: bytes | None) -> Batch:
     offsets = [100 + 2 * i for i in range(len(values))]
-    return Batch("t", 0, 100, offsets[-1] + 1, offsets, list(values), [0] * len(values))
+    return Batch(Address("t", 0), 100, offsets[-1] + 1, offsets, list(values), [0] * len(values))
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,14 @@ def test_only_what_is_deadly_is_found(settings: Any) -> None:
 
 def test_hostile_messages_of_every_kind_kill_nothing(settings: Any) -> None:
     assert prober(settings)(batch_of(*sessions(3), b"", None, b"\xff" * 500)) == frozenset()
+
+
+def test_streams_of_ones_own_are_read_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "skim.toml"
+    file.write_text(preset_of("lasair").own)
+    good = b'{"diaObjectId": 7, "lastDiaSourceMjdTai": 61000.5, "nDiaSources": 3, "latestR": 0.9}'
+    assert prober(load_settings(file, {}))(batch_of(good)) == frozenset()
+    assert "doesn't start" not in caplog.text
 
 
 def test_a_probe_that_does_not_start_proves_nothing(settings: Any, capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from skimstream.consumer.address import Address
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.board import key, read_offsets
 from skimstream.consumer.checkpoint import CheckpointError
@@ -39,7 +40,7 @@ def undisturbed(store: redis.Redis, topic: Topic) -> tuple[dict[str, object], di
     source = Listed(topic, itertools.repeat(100))
     worker.run(source, lambda: source.done)
     for number in list(topic.partitions):
-        worker.dropped(number, lost=False)
+        worker.dropped(Address("t", number), lost=False)
     return learned(store, "reference"), scores_of([worker])
 
 
@@ -63,7 +64,7 @@ def consumed(worker: Recorder, source: Listed, count: int) -> bool:
 def finish(worker: Recorder, source: Listed) -> None:
     worker.run(source, lambda: source.done)
     for number in list(source.held.partitions):
-        worker.dropped(number, lost=False)
+        worker.dropped(Address("t", number), lost=False)
 
 
 POINTS = ("opened", "prepared", "learned", "buried", "committed", "saved", "told", "relearned")
@@ -112,10 +113,10 @@ def test_a_small_memory_with_redis_behind_it_scores_as_a_large_one(store: redis.
     worker = recorder(store, stream=Behaviour(capacity=40), checkpoint_seconds=1e9)
     source = Listed(topic, itertools.repeat(30))
     worker.run(source, lambda: source.done)
-    entities = worker.partitions[0].state.entities
+    entities = worker.partitions[Address("t", 0)].state.entities
     assert entities is not None
     assert entities.keys.evicted > 100
-    worker.dropped(0, lost=False)
+    worker.dropped(Address("t", 0), lost=False)
     assert scores_of([worker]) == scores
     assert learned(store, "behaviour") == expected
 
@@ -281,7 +282,7 @@ def test_another_model_starts_at_the_fence_whatever_was_checkpointed(store: redi
         worker, source = recorder(store, checkpoint_seconds=seconds), Listed(first, itertools.repeat(30))
         worker.run(source, partial(read, source))
         if in_order:
-            worker.dropped(0, lost=False)
+            worker.dropped(Address("t", 0), lost=False)
         workers = []
         for size in (20, 7):  # the second one takes over what the first has learned
             worker = recorder(store, checkpoint_seconds=seconds, model=other)
@@ -330,12 +331,12 @@ def test_many_partitions_are_given_up_within_one_timeout_when_redis_is_out(store
 
     worker.memory.save = save  # type: ignore[method-assign]
     for number in range(4):
-        worker.dropped(number, lost=False)
+        worker.dropped(Address("t", number), lost=False)
     assert asked == ["t/0"]
     now[0] += 60
-    worker.dropped(4, lost=True)
+    worker.dropped(Address("t", 4), lost=True)
     assert asked == ["t/0"], "what is lost has no last word"
-    worker.dropped(5, lost=False)
+    worker.dropped(Address("t", 5), lost=False)
     assert asked == ["t/0", "t/5"]
 
 

@@ -19,12 +19,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from brokers.kafka import Kafka
 from skimstream.cli.models import load_model
+from skimstream.consumer.address import Address
 from skimstream.consumer.board import read_offsets
 from skimstream.consumer.config import load_settings
 from skimstream.consumer.internal import InternalTopicError, ensure, rekeyed
 from skimstream.consumer.rekey import KEY, ORIGIN, Rekey, RekeyedDecoder, RekeyError, beside
 from skimstream.consumer.run import Report, run
 from skimstream.consumer.source import Source
+from skimstream.consumer.topics import Nightly
 from skimstream.producer.encode import plain
 from skimstream.producer.schema import load
 from skimstream.producer.simulate.sessions import simulate_sessions
@@ -206,6 +208,38 @@ def open_pid(pid: int) -> int:
     return os.pidfd_open(pid)
 
 
+def test_all_nights_go_to_one_topic(kafka: Kafka) -> None:
+    some = uuid.uuid4().hex[:8]
+    now = [1_795_176_000.0]  # 2026-11-20T12:00Z
+    topics = Nightly(f"{some}_{{date:%Y%m%d}}", 2, clock=lambda: now[0])
+    options = {"bootstrap.servers": kafka.bootstrap}
+    quick: dict[str, Any] = {"topic.metadata.refresh.interval.ms": 300}
+    with pytest.raises(InternalTopicError, match="is not there yet"):
+        ensure(options, topics)
+    last, tonight = f"{some}_20261120", f"{some}_20261121"
+    kafka.create_topic(last, PARTITIONS)
+    assert ensure(options, topics) == PARTITIONS
+    places = send(kafka, last, events(200))
+    with running(stage(kafka.bootstrap, topics, "", 50, **quick)):
+        wait_for_copies(kafka, topics.name, 200)
+        now[0] += 86_400
+        kafka.create_topic(tonight, PARTITIONS)
+        places += send(kafka, last, events(20, 200))
+        places += send(kafka, tonight, events(180, 220))
+        wait_for_copies(kafka, topics.name, 400)
+    now[0] += 3 * 86_400  # nobody was there: of these nights the group has no offsets
+    after = f"{some}_20261124"
+    kafka.create_topic(after, PARTITIONS)
+    places += send(kafka, after, events(40, 400))
+    with running(stage(kafka.bootstrap, topics, "", 50, **quick)):
+        found = wait_for_copies(kafka, topics.name, 440)
+    assert Counter(one.origin for one in found) == Counter(places)
+    homes = defaultdict(set)
+    for one in found:
+        homes[one.key].add(one.partition)
+    assert {len(home) for home in homes.values()} == {1}
+
+
 def test_two_stages_share_the_work(kafka: Kafka, topic: str) -> None:
     ensure({"bootstrap.servers": kafka.bootstrap}, topic)
     one, two = (stage(kafka.bootstrap, topic, name, 100) for name in ("a", "b"))
@@ -360,8 +394,8 @@ def test_what_was_fetched_is_not_lost_when_partitions_come_and_pauses_go(kafka: 
         while len(source.waiting) < PARTITIONS:
             take(10)
         for partition in range(PARTITIONS):
-            source.range(partition)  # as a worker does; meanwhile those already open are fetched
-            source.open(partition, 0)
+            source.range(Address(topic, partition))  # as a worker does; meanwhile those already open are fetched
+            source.open(Address(topic, partition), 0)
             if then == "consumed":
                 time.sleep(0.5)
                 take(30)

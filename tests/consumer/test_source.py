@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from brokers.kafka import Kafka
 from brokers.mock import Api, MockCluster
 from brokers.tansu import Tansu
+from skimstream.consumer.address import Address
 from skimstream.consumer.patience import Unavailable
 from skimstream.consumer.source import Source
 
@@ -24,29 +25,29 @@ KIP_848 = {"group.protocol": "consumer", "fetch.wait.max.ms": 50}
 class Reader:
     """A source that opens what it is given at the beginning or where it was, and notes what it reads."""
 
-    def __init__(self, bootstrap: str, topic: str, options: Mapping[str, Any], places: dict[int, int]) -> None:
+    def __init__(self, bootstrap: str, topic: str, options: Mapping[str, Any], places: dict[Address, int]) -> None:
         self.places = places  # shared: where each partition goes on
         self.read: list[tuple[int, int]] = []
-        self.gone: list[tuple[int, bool]] = []
+        self.gone: list[tuple[Address, bool]] = []
         given = {"bootstrap.servers": bootstrap, "group.id": topic, "log_level": 0, **options}
-        self.source = Source(topic, given, "earliest", lambda number, lost: self.gone.append((number, lost)))
+        self.source = Source(topic, given, "earliest", lambda address, lost: self.gone.append((address, lost)))
 
     def turn(self, seconds: float = 0.1, size: int = 100) -> None:
-        for number in list(self.source.waiting):
-            self.source.open(number, self.places.get(number, 0))
+        for address in sorted(self.source.waiting):
+            self.source.open(address, self.places.get(address, 0))
         for batch in self.source.batches(size, seconds):
-            assert batch.first == batch.offsets[0] == self.places.get(batch.partition, 0)
-            self.places[batch.partition] = batch.following
-            self.read += [(batch.partition, offset) for offset in batch.offsets]
+            assert batch.first == batch.offsets[0] == self.places.get(batch.address, 0)
+            self.places[batch.address] = batch.following
+            self.read += [(batch.address.number, offset) for offset in batch.offsets]
 
     @property
-    def held(self) -> set[int]:
+    def held(self) -> set[Address]:
         return set(self.source.positions)
 
 
 @contextmanager
 def readers(bootstrap: str, topic: str, *options: Mapping[str, Any]) -> Iterator[list[Reader]]:
-    places: dict[int, int] = {}
+    places: dict[Address, int] = {}
     with ExitStack() as stack:
         made = [Reader(bootstrap, topic, one, places) for one in options]
         for one in made:
@@ -88,7 +89,7 @@ def test_two_share_and_one_takes_over_without_loss_or_repetition(options: Mappin
         with readers(kafka.bootstrap, topic, options) as (other,):
             other.places = one.places
             turn_until(lambda: len(one.held) == len(other.held) == 2, one, other)
-            assert {number for number, lost in one.gone if not lost} == other.held
+            assert {address for address, lost in one.gone if not lost} == other.held
             send(kafka.bootstrap, topic, 400)
             turn_until(lambda: len(one.read) + len(other.read) == 800, one, other)
         turn_until(lambda: len(one.held) == 4, one)
@@ -107,7 +108,7 @@ def test_a_static_member_that_restarts_moves_nothing(options: Mapping[str, Any],
         one.source.consumer.close()
         with readers(kafka.bootstrap, topic, a) as (again,):
             turn_until(lambda: len(again.held) == 2, again, two)
-            assert again.held == {0, 1, 2, 3} - before
+            assert again.held == {Address(topic, number) for number in range(4)} - before
             assert (two.held, len(two.gone)) == (before, changes)
 
 
@@ -129,10 +130,11 @@ def test_offsets_that_retention_removed_are_told_and_not_jumped_over(kafka: Kafk
     send(kafka.bootstrap, topic, 400)
     kafka.delete_records(topic, 2, 60)
     with readers(kafka.bootstrap, topic, CLASSIC) as (one,):
-        turn_until(lambda: 2 in one.source.astray and len(one.read) == 300, one)
-        assert one.source.range(2) == (60, 100)
-        one.places[2] = 60
-        one.source.open(2, 60)
+        cut = Address(topic, 2)
+        turn_until(lambda: cut in one.source.astray and len(one.read) == 300, one)
+        assert one.source.range(cut) == (60, 100)
+        one.places[cut] = 60
+        one.source.open(cut, 60)
         turn_until(lambda: len(one.read) == 340, one)
         assert one.source.astray == set()
 
@@ -147,14 +149,14 @@ def test_whatever_is_opened_idled_over_and_closed_nothing_is_skipped(seed: int, 
         deadline = time.monotonic() + 60
         while len(one.read) < 800:
             assert time.monotonic() < deadline, one.places
-            number = rng.randrange(PARTITIONS)
+            address = Address(topic, rng.randrange(PARTITIONS))
             if rng.random() < 0.3:
                 source.idle(0.1 * rng.random())
                 source.go_on()
-            if rng.random() < 0.3 and number in source.positions:
-                source.open(number, source.positions[number])
-            if rng.random() < 0.2 and number in source.positions:
-                source.close(number)
+            if rng.random() < 0.3 and address in source.positions:
+                source.open(address, source.positions[address])
+            if rng.random() < 0.2 and address in source.positions:
+                source.close(address)
             one.turn(0.05, size=rng.choice([1, 20, 100]))
         assert sorted(one.read) == all_of(800)
 
@@ -178,7 +180,7 @@ def test_lag_is_known_without_asking_and_kafka_hears_the_offsets(kafka: Kafka) -
     send(kafka.bootstrap, topic, 40)
     with readers(kafka.bootstrap, topic, CLASSIC) as (one,):
         turn_until(lambda: len(one.read) == 40, one)
-        assert one.source.lag() == dict.fromkeys(range(4), 0)
+        assert one.source.lag() == dict.fromkeys((Address(topic, number) for number in range(4)), 0)
         one.source.commit(one.places)
         told = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
         asked = [TopicPartition(topic, number) for number in range(4)]
@@ -231,7 +233,7 @@ def test_no_broker_is_a_wait_and_not_an_end(monkeypatch: pytest.MonkeyPatch) -> 
     with reader.source:
         assert "no broker answers" in (reader.source.problem() or "")
         with pytest.raises(Unavailable):
-            reader.source.range(0)
+            reader.source.range(Address("t", 0))
 
 
 def test_tansu_serves_groups_too(tansu: Tansu) -> None:

@@ -11,6 +11,7 @@ import pytest
 import redis
 from confluent_kafka import Consumer, Producer
 
+from brokers.mock import MockCluster
 from skimstream.cli.models import load_model
 from skimstream.consumer.board import key, read_nights, read_offsets, read_top
 from skimstream.consumer.config import Settings, load_settings
@@ -153,6 +154,25 @@ def test_every_real_alert_is_scored_or_accounted_for(
         (entry["object"].encode(), entry["score"]) for entry in read_top(store, "ztf", "2018-11-28", 1_000)
     ]
     assert sum(store.zcard(key("ztf", "top", night)) for night in nights) <= tally.scored
+
+
+def test_dead_letters_of_a_read_only_stream_go_to_brokers_of_ones_own(
+    broker: str, store: redis.Redis, store_url: str, model: Model
+) -> None:
+    with MockCluster(1) as mine:
+        make_topic(broker, "alerts")
+        make_topic(mine.bootstrap, "alerts.dlq")
+        out = {"bootstrap": mine.bootstrap, "options": {"client.id": "letters"}}
+        with running(settings_for(broker, store_url, outgoing=out), model) as finish:
+            producer = Producer({"bootstrap.servers": broker})
+            producer.produce("alerts", b"rubbish")
+            producer.flush(10)
+            [(value, headers)] = letters_of(mine.bootstrap, 1)
+            assert (value, headers["topic"]) == (b"rubbish", "alerts")
+            assert sum(finish().tally.dead.values()) == 1
+        there = Consumer({"bootstrap.servers": broker, "group.id": "x", "allow.auto.create.topics": False})
+        assert "alerts.dlq" not in there.list_topics(timeout=10).topics
+        there.close()
 
 
 def test_a_restarted_worker_goes_on_at_rediss_offset_not_at_kafkas(

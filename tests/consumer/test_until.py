@@ -18,6 +18,7 @@ from brokers.kafka import Kafka
 from brokers.mock import MockCluster
 from skimstream.cli.backfill import Backfill
 from skimstream.cli.main import app
+from skimstream.consumer.address import Address
 from skimstream.consumer.board import read_offsets
 from skimstream.consumer.config import ConfigError, load_settings
 from skimstream.consumer.place import Moment, Offsets, Until, until_of
@@ -47,7 +48,7 @@ def moment(minute: float) -> Moment:
 class Timed(Bounded):
     """Knows nothing by time: librdkafka's mock cluster doesn't, either."""
 
-    def at(self, partition: int, moment: Moment) -> int | None:
+    def at(self, address: Address, moment: Moment) -> int | None:
         return None
 
 
@@ -63,7 +64,7 @@ def run(
     group = f"g{time.monotonic_ns()}"  # the mock cluster takes its time to forget who has left
     options = {"bootstrap.servers": servers, "group.id": group, "log_level": 0, "fetch.wait.max.ms": 20}
     deadline = time.monotonic() + 30
-    with make("t", options, "earliest", worker.dropped, True, until, clock) as source:
+    with make("t", options, "earliest", worker.dropped, True, until, time_of_day=clock) as source:
         worker.run(source, lambda: source.through or time.monotonic() > deadline, size, 0.05)
         assert source.through, (source.positions, source.bounds)
 

@@ -14,6 +14,7 @@ import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
 from skimstream.cli.models import load_model
+from skimstream.consumer.address import Address
 from skimstream.consumer.board import Board, Committed, Row, key, read_offsets, read_top
 from skimstream.consumer.fence import Fence
 from skimstream.consumer.metrics import Metrics
@@ -149,12 +150,12 @@ def test_a_refused_batch_changes_nothing_and_the_partition_begins_anew_at_the_fe
     source = listed(messages, 20)
     worker.run(source, lambda: source.positions == {0: 20})
     store.hset(key("behaviour", "offsets"), NAME, "50")  # another worker went on
-    before, whole = worker.partitions[0], dump(store)
+    before, whole = worker.partitions[Address("t", 0)], dump(store)
     worker.run(source, lambda: bool(source.waiting))
     assert worker.tally.consumed == 20
     assert dump(store) == whole
     worker.run(source, lambda: source.done)
-    assert worker.partitions[0] is not before
+    assert worker.partitions[Address("t", 0)] is not before
     assert worker.relearned == 50
     assert worker.tally.consumed == 30
     assert read_offsets(store, "behaviour") == {NAME: 60}

@@ -62,6 +62,7 @@ def closed(store: redis.Redis) -> tuple[Metrics, set[str]]:
         "0",
         "1",
         "2",
+        Listed.topic,
         "warming",
         "combined",
         "ensemble",

@@ -41,7 +41,7 @@ def test_the_monitors_are_clean_and_complete_from_the_start() -> None:
     registry = CollectorRegistry()
     metrics = MonitorMetrics(registry, "ztf")
     metrics.expect(Book((Rule(min_score=0.9, channels=("a",)),), {"a": ChannelSettings(url_file=Path("x"))}))
-    metrics.threshold.labels("ztf", "0", "min_score 0.9").set(0.9)
+    metrics.observe({("t", "0", "min_score 0.9"): 0.9})
     exposition = generate_latest(registry)
     for outcome in ("sent", "retried", "dropped", "held"):
         assert f'skim_notifications_total{{channel="a",outcome="{outcome}"}} 0.0'.encode() in exposition

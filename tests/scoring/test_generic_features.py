@@ -75,9 +75,12 @@ class Entity:
         self.last: float | None = None
         self.events = dict.fromkeys(PLAN.half_lives, 0.0)
         self.faded = {(name, h): (0.0, 0.0) for name in PLAN.numbers for h in PLAN.half_lives}
+        self.excess = {(name, h): 0.0 for name in PLAN.numbers for h in PLAN.half_lives}
         self.history = {name: (0, 0.0, 0.0) for name in PLAN.numbers}
         self.told: float | None = None
         self.known = dict.fromkeys(PLAN.half_lives, (0.0, 0.0))
+        self.streak: tuple[float, float] | None = None  # the last labels, and since when they were alike
+        self.shares = [0.0, 0.0]
         self.recent: dict[str, list[int]] = {name: [] for name in PLAN.novelties}
 
 
@@ -113,6 +116,13 @@ class Reference:
                 own.known[half_life] = bad * kept + weight * label, known * kept + weight
             if now is not None and not late:
                 own.told = now
+            if now is not None:
+                if own.streak is None or own.streak[0] != label:
+                    own.streak = label, now
+                own.shares = [
+                    own.shares[0] + 0.5 * (label - own.shares[0]),
+                    own.shares[1] + 0.2 * (label - own.shares[1]),
+                ]
 
     def row(self, ids: list[int], time: float, values: list[float], hashes: list[int]) -> dict[str, float]:
         features = dict.fromkeys(PLAN.features, math.nan)
@@ -163,6 +173,10 @@ class Reference:
         for half_life, (bad, known) in own.known.items():
             kept = math.exp(-elapsed_label * (math.log(2) / half_life))
             features[f"risk over {spoken(half_life)}"] = bad * kept / (known * kept + 0.5)
+        features |= {"risk by its last 2 labels": own.shares[0], "risk by its last 5 labels": own.shares[1]}
+        if own.streak is not None and now is not None:
+            days = max(now - own.streak[1], 0.0) / 86400
+            features["time since its labels turned"] = days if own.streak[0] else -days
         for half_life in PLAN.half_lives:
             decay, span = math.log(2) / half_life, spoken(half_life)
             kept, weight = math.exp(-elapsed * decay), math.exp(-late * decay)
@@ -172,11 +186,17 @@ class Reference:
                 count, total = (one * kept for one in own.faded[name, half_life])
                 features[f"mean {name} over {span}"] = total / count if count > 1e-9 else math.nan
                 features[f"sum of {name} over {span}"] = total
+                own.excess[name, half_life] *= kept
+                features[f"excess of {name} over {span}"] = own.excess[name, half_life] / (count + 0.5)
                 if name in numbers:
                     count, total = count + weight, total + weight * min(max(numbers[name], -1e30), 1e30)
                 own.faded[name, half_life] = count, total
         for name, value in numbers.items():
             features |= self.history(own, name, min(max(value, -1e30), 1e30))
+            if features[f"z-score of {name}"] > 0:
+                for half_life in PLAN.half_lives:
+                    weight = math.exp(-late * (math.log(2) / half_life))
+                    own.excess[name, half_life] += weight * min(features[f"z-score of {name}"], 5.0)
         if now is not None and not late:
             own.last = now
         return features
@@ -249,7 +269,7 @@ def test_the_kernel_is_the_reference_to_the_last_bit_wherever_a_batch_ends(
     ours = np.concatenate([features.compute(*stream.part(0, cut)), features.compute(*stream.part(cut))])
     assert_same_bits(ours, reference.compute(stream))
     assert not np.isinf(ours).any()
-    assert np.isfinite(rows_of(features)["rows"][:, : 2 + 2 + 2 * 7 + 6]).all()
+    assert np.isfinite(rows_of(features)["rows"][:, : 2 + 2 + 2 * 9 + 6 + 4]).all()
 
 
 @pytest.mark.parametrize(("keys", "capacity"), [(200, 60), (30, 1000)])
@@ -359,6 +379,30 @@ def test_a_risk_is_what_labels_have_said_by_then() -> None:
     assert column(matrix, "shop: risk over 1 h").tolist() == pytest.approx([0, 1 / 1.5, 0.5 / (0.5 + 0.5), 0])
     assert column(matrix, "card: risk over 7 d").tolist() == [0, 0, 0, 0]  # it was card 2
     assert column(matrix, "shop: events over 1 h").tolist() == [0, 1, 1, 0]  # a label is no event
+
+
+def test_a_streak_is_what_the_last_labels_said_and_since_when() -> None:
+    labels = np.array([math.nan, 0.0, 0.0, math.nan, 1.0, 1.0, math.nan, 0.0, math.nan])
+    time = NOON + DAY * np.array([0.0, 1, 2, 3, 4, 5, 6, 7, 7.5])
+    ids = np.full((9, 2), [1, 5], np.uint64)
+    matrix = GenericFeatures(PLAN).compute(ids, time, np.ones((9, 2)), np.zeros((9, 2), np.uint64), labels)
+    assert column(matrix, "shop: time since its labels turned")[1:].tolist() == [-2.0, 2.0, -0.5]
+    assert math.isnan(column(matrix, "shop: time since its labels turned")[0])
+    assert column(matrix, "shop: risk by its last 2 labels").tolist() == [0.0, 0.0, 0.75, 0.375]
+    assert column(matrix, "shop: risk by its last 5 labels").tolist() == pytest.approx([0.0, 0.0, 0.36, 0.288])
+
+
+def test_an_excess_is_how_much_more_than_usual_it_has_been_of_late() -> None:
+    amounts = [10.0, 11.0, 9.0, 10.0, 300.0, 10.0, 2.0, 10.0]
+    ids, numbers = np.ones((8, 2), np.uint64), np.column_stack([amounts, np.ones(8)])
+    time = NOON + HOUR * np.array([0.0, 0, 0, 0, 0, 0, 1, 1])
+    matrix = GenericFeatures(PLAN).compute(ids, time, numbers, np.zeros((8, 2), np.uint64))
+    excess = column(matrix, "card: excess of amount over 1 h")
+    assert excess[:5].tolist() == [0.0] * 5
+    assert excess[5] == pytest.approx(5 / (5 + 0.5))  # 5 standard deviations at most, of five events
+    assert excess[6] == pytest.approx(2.5 / (3 + 0.5))
+    assert excess[7] == pytest.approx(2.5 / (4 + 0.5))  # little is no excess
+    assert column(matrix, "card: excess of tip over 7 d").tolist() == [0.0] * 8
 
 
 def test_what_is_new_to_a_key_is_new_once() -> None:

@@ -11,6 +11,7 @@ import redis
 from prometheus_client import CollectorRegistry
 
 from skimstream.cli.models import load_model
+from skimstream.consumer.address import Address
 from skimstream.consumer.alert import Announcement
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.board import Board
@@ -65,6 +66,12 @@ class Listed:
         """Whether everything was read."""
         return not self.waiting and not self.astray and self.positions == self.held.ends
 
+    def due(self) -> list[Address]:
+        return [self.address(number) for number in sorted(self.waiting | self.astray)]
+
+    def address(self, number: int) -> Address:
+        return Address(self.topic, number)
+
     def batches(self, size: int, seconds: float) -> list[Batch]:
         found = []
         for number, at in list(self.positions.items()):
@@ -75,27 +82,27 @@ class Listed:
                 offsets = list(range(at, at + len(values)))
                 self.positions[number] = at + len(values)
                 found.append(
-                    Batch(self.topic, number, at, at + len(values), offsets, values, [1_000 + at] * len(values))
+                    Batch(self.address(number), at, at + len(values), offsets, values, [1_000 + at] * len(values))
                 )
         return found
 
-    def range(self, partition: int) -> tuple[int, int]:
-        return self.held.low.get(partition, 0), len(self.held.partitions[partition])
+    def range(self, address: Address) -> tuple[int, int]:
+        return self.held.low.get(address.number, 0), len(self.held.partitions[address.number])
 
-    def beginning(self, partition: int, low: int, high: int) -> int:
+    def beginning(self, address: Address, low: int, high: int) -> int:
         return low if self.start == "earliest" else high
 
-    def partition_count(self) -> int:
+    def partition_count(self, topic: str) -> int:
         return len(self.held.partitions)
 
-    def open(self, partition: int, offset: int) -> None:
-        self.waiting.discard(partition)
-        self.astray.discard(partition)
-        self.positions[partition] = offset
+    def open(self, address: Address, offset: int) -> None:
+        self.waiting.discard(address.number)
+        self.astray.discard(address.number)
+        self.positions[address.number] = offset
 
-    def close(self, partition: int) -> None:
-        self.positions.pop(partition, None)
-        self.waiting.add(partition)
+    def close(self, address: Address) -> None:
+        self.positions.pop(address.number, None)
+        self.waiting.add(address.number)
 
     def idle(self, seconds: float) -> None:
         self.idled += 1
@@ -103,23 +110,25 @@ class Listed:
     def go_on(self) -> None:
         pass
 
-    def commit(self, positions: Mapping[int, int]) -> None:
-        self.committed.update(positions)
+    def commit(self, positions: Mapping[Address, int]) -> None:
+        self.committed.update({one.number: offset for one, offset in positions.items()})
 
-    def lag(self) -> dict[int, int]:
-        return {number: len(self.held.partitions[number]) - at for number, at in self.positions.items()}
+    def lag(self) -> dict[Address, int]:
+        return {self.address(one): len(self.held.partitions[one]) - at for one, at in self.positions.items()}
 
 
 class Letters:
-    """Dead letters kept in a list: offset, bytes, reason; and alerts in another."""
+    """Dead letters as they were sent, and as offset, bytes, reason; and alerts."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, Message, str]] = []
+        self.parcels: list[Letter] = []
         self.announced: list[Announcement] = []
         self.confirmed = 0
 
     def send(self, parcel: Parcel) -> None:
         if isinstance(parcel, Letter):
+            self.parcels.append(parcel)
             self.sent.append((parcel.place.offset, parcel.value, parcel.reason))
         elif isinstance(parcel, Announcement):
             self.announced.append(parcel)
@@ -138,7 +147,7 @@ class Recorder(Worker):
         featured, scores = super().learn(partition, work)
         if work.batch.first >= partition.fence.offset:
             offsets = np.array(work.batch.offsets, np.int64)[work.index[featured.rows]]
-            self.note(work.batch.partition, offsets.tolist(), scores.score)
+            self.note(work.batch.address.number, offsets.tolist(), scores.score)
         return featured, scores
 
     def note(self, partition: int, offsets: Sequence[int], scores: Any) -> None:

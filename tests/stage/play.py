@@ -92,7 +92,7 @@ class Play:
             source.topic = self.name
             worker.run(source, lambda: source.done)
             for number in range(PARTITIONS):
-                worker.dropped(number, lost=False)
+                worker.dropped(source.address(number), lost=False)
             expected = {(partition, offset): score for partition, offset, score in worker.emitted}
             emitted = {place: struct.pack("<d", score) for place, score in self.fleet.emitted().items()}
             assert emitted == expected, "scores"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from skimstream.consumer.rekey import Rekey
+from skimstream.consumer.topics import Topics
 from skimstream.schemas.columns import Wanted
 from skimstream.schemas.decode import Decoder
 
@@ -23,7 +24,7 @@ POINTS = ("opened", "begun", "produced", "sent", "committed")
 
 def stage(
     bootstrap: str,
-    topic: str,
+    topic: Topics | str,
     member: str,
     size: int,
     reached: Callable[[str], None] = lambda point: None,
