@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import capacity
 from whole.arena import ROOT, Arena, arena, mean_bytes, workload
 from whole.contender import CONTENDERS
+from whole.latency import latency
 from whole.page import rewrite
 from whole.paths import race
 from whole.stages import stages
@@ -28,7 +29,7 @@ PARTITIONS = 4
 #: Messages by workload: of a full run, and of a quick one.
 COUNTS = {"behaviour": (80_000, 2_000), "ztf": (10_000, 300)}
 PACKAGES = ("confluent-kafka", "fastavro", "numba", "numpy", "redis", "river", "scikit-learn")
-PARTS = ("paths", "stages")
+PARTS = ("paths", "stages", "latency")
 
 
 def main() -> None:
@@ -77,6 +78,8 @@ def measured(where: Arena, name: str, given: argparse.Namespace) -> dict[str, An
     if "stages" in parts:
         with where.store.client() as store:
             found |= stages(name, messages[: COUNTS[name][given.quick] // 2], store, given.repeats)
+    if "latency" in parts and name == "behaviour":
+        found["latency"] = latency(where, name, PARTITIONS, messages, given.quick)
     return found
 
 
@@ -107,6 +110,9 @@ def table(report: dict[str, Any]) -> str:
             times = f"{ratio:8.2f} x ours" if ratio else " " * 15
             lines.append(f"  {who:8s} {figures['cpu_us']:10.2f} us CPU {figures['wall_us']:10.2f} us wall {times}")
         lines += [f"  {who:8s} not run: {problem}" for who, problem in one.get("problems", {}).items()]
+        for rate, late in one.get("latency", {}).items():
+            said = late.get("problem") or f"p50 {late['p50_ms']}, p99 {late['p99_ms']}, p99.9 {late['p999_ms']} ms"
+            lines.append(f"  at {int(rate):,}/s offered: {said}")
         lines += [f"  {stage:20s} {spent:8.2f} us" for stage, spent in one.get("stages_us", {}).items()]
     return "\n".join(lines)
 

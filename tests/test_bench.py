@@ -77,6 +77,15 @@ def test_the_page_has_the_tables_of_the_last_run() -> None:
     assert between(PAGE) == tables(json.loads(REPORT.read_text()))
 
 
+def test_delays_have_a_table_of_their_own() -> None:
+    last = json.loads(REPORT.read_text())
+    late = {"p50_ms": 40.0, "p99_ms": 200.5, "p999_ms": 300.0, "events": 1_000, "batches": 10, "behind_s": 0.0}
+    last["workloads"]["behaviour"]["latency"] = {"10000": late, "50000": {"problem": "the worker didn't start"}}
+    found = tables(last)
+    assert "| 10,000 | 40.0 | 200.5 | 300.0 | 100 |" in found
+    assert "| 50,000 | the worker didn't start | | | |" in found
+
+
 def test_only_what_is_between_the_marks_is_rewritten(tmp_path: Path) -> None:
     page, last = tmp_path / "page.md", json.loads(REPORT.read_text())
     page.write_text(PAGE.read_text())

@@ -25,12 +25,16 @@ def run(spec: Spec, meter: Meter) -> None:
             meter.end()
         return over
 
-    given: dict[str, Any] = {
+    settings = load_settings(None, settings_of(spec))
+    run_worker(settings, load_model(spec.stream, None), done, make=Timed, began=made.append)
+
+
+def settings_of(spec: Spec) -> dict[str, Any]:
+    """All else is as Skimstream has it by itself."""
+    return {
         "stream": spec.stream,
         "topic": spec.topic,
         "kafka": {"bootstrap": spec.bootstrap, "group": spec.group, "options": {"log_level": 0}},
         "redis": {"url": spec.redis},
         "metrics": {"port": 0},
     }
-    settings = load_settings(None, given)
-    run_worker(settings, load_model(spec.stream, None), done, make=Timed, began=made.append)

@@ -23,7 +23,7 @@ def tables(report: Mapping[str, Any]) -> str:
         lines += ["**A quick run: few messages, most of which go onto an empty board. Indicative only.**", ""]
     for name, one in report["workloads"].items():
         lines += [f"### {name}", "", f"{one['what']}; {one['messages']:,} messages of {one['bytes']:,} bytes.", ""]
-        lines += _paths(one) + _stages(one)
+        lines += _paths(one) + _stages(one) + _latency(one)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -50,6 +50,20 @@ def _stages(one: Mapping[str, Any]) -> list[str]:
         known = name in one["stage_ratios"]
         label = name if known else f"beside them: {name} reads the same event"
         lines.append(f"| {label} | {spent:,.3g} | {f'{100 * spent / whole:.0f} %' if known else ''} |")
+    return [*lines, ""]
+
+
+def _latency(one: Mapping[str, Any]) -> list[str]:
+    rates = one.get("latency", {})
+    if not rates:
+        return []
+    lines = ["| offered, events/s | on the board after, ms: p50 | p99 | p99.9 | events a batch |", f"|{'---:|' * 5}"]
+    for rate, late in rates.items():
+        if "problem" in late:
+            lines.append(f"| {int(rate):,} | {late['problem']} | | | |")
+            continue
+        batch = late["events"] / late["batches"]
+        lines.append(f"| {int(rate):,} | {late['p50_ms']} | {late['p99_ms']} | {late['p999_ms']} | {batch:.0f} |")
     return [*lines, ""]
 
 
