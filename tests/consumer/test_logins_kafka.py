@@ -13,6 +13,7 @@ from skimstream.consumer.doctor.brokers import brokers
 from skimstream.consumer.preset import NAMES
 from skimstream.consumer.run import group_options, kafka_options
 from skimstream.consumer.source import Source
+from skimstream.consumer.topics import Single
 from stage.authority import Authority
 from stage.guarded import Guarded
 from stage.issuer import Issuer
@@ -102,7 +103,7 @@ def settings_of(stage: Stage, preset: str, **changes: Any) -> Any:
 def found(stage: Stage, preset: str, **changes: Any) -> dict[str, list[str]]:
     settings = settings_of(stage, preset, **changes)
     names: dict[str, list[str]] = {}
-    for one in brokers(settings, settings.topic):
+    for one in brokers(settings, Single(settings.topic)):
         print(preset, one)
         names.setdefault(one.check, []).append(one.id)
         assert one.id == "ok" or one.do
@@ -122,8 +123,8 @@ def test_the_right_login_gets_in_and_reads(stage: Stage, preset: str) -> None:
     with Source("alerts", options, "earliest", lambda partition, lost: None) as source:
         until = time.monotonic() + 30
         while time.monotonic() < until:
-            for number in sorted(source.waiting):
-                source.open(number, source.range(number)[0])
+            for address in sorted(source.waiting):
+                source.open(address, source.range(address)[0])
             if read := source.batches(10, 0.2):
                 assert [batch.values for batch in read] == [[b"{}"]]
                 return

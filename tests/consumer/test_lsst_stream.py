@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import fastavro
 import numpy as np
@@ -312,7 +312,7 @@ def test_finks_framing_of_lsst_goes_through_its_preset(
                     fastavro.schemaless_writer(out, json.loads(key), record)
                     sender.send("alerts", out.getvalue(), key=key)
                     count += 1
-                    now: Any = dict(record)["diaSource"]  # type: ignore[call-overload]
+                    now = cast(dict[str, Any], record)["diaSource"]
                     named = now["diaObjectId"] or now["ssObjectId"] or now["diaSourceId"]
                     expected[night(now["midpointMjdTai"])].add(str(named))
     assert count == 215
@@ -335,7 +335,7 @@ class Noting(Worker):
         featured, scores = super().learn(partition, work)
         offsets = np.array(work.batch.offsets, np.int64)[work.index[featured.rows]].tolist()
         rows = [row.tobytes() for row in featured.matrix]
-        self.features.update(zip(((work.batch.partition, one) for one in offsets), rows, strict=True))
+        self.features.update(zip(((work.batch.address.number, one) for one in offsets), rows, strict=True))
         return featured, scores
 
 

@@ -11,6 +11,7 @@ from skimstream.consumer.config import Settings, load_settings
 from skimstream.consumer.doctor.brokers import brokers
 from skimstream.consumer.login import NotReady, require
 from skimstream.consumer.run import kafka_options, outgoing_options
+from skimstream.consumer.topics import Single
 from skimstream.consumer.trust import unreadable, usual_trust
 from stage.tlsport import certificate
 
@@ -60,13 +61,17 @@ def test_they_are_told_as_what_is_wrong_with_the_settings(tmp_path: Path) -> Non
     wrong = settings(**{"ssl.ca.location": str(tmp_path / "gone.pem")})
     with pytest.raises(NotReady, match=r"gone\.pem can't be used"):
         require(wrong)
-    (found,) = brokers(wrong, "alerts")
+    (found,) = brokers(wrong, Single("alerts"))
     assert (found.id, "gone.pem" in found.says) == ("kafka-options", True)
 
 
+@pytest.mark.nightly
 def test_why_it_is_told_before_librdkafka_sees_them(tmp_path: Path) -> None:
     """If this fails, librdkafka has mended it, and `unreadable` is no longer needed for that."""
     options = {**OIDC, "group.id": "g", "bootstrap.servers": "127.0.0.1:1", "ssl.ca.location": str(tmp_path / "gone")}
-    code = f"import confluent_kafka; confluent_kafka.Consumer({options!r})"
+    code = f"""if True:
+        import confluent_kafka, resource
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        confluent_kafka.Consumer({options!r})"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     assert (done.returncode, "assert" in done.stderr) == (-6, True)
