@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from brokers.server import Unavailable
 from skimstream.consumer.config import ConfigError, load_settings
 from skimstream.consumer.doctor.brokers import brokers
-from skimstream.consumer.preset import NAMES
+from skimstream.consumer.preset import NAMES, preset_of
 from skimstream.consumer.run import group_options, kafka_options
 from skimstream.consumer.source import Source
 from skimstream.consumer.topics import Single
@@ -96,7 +96,7 @@ def settings_of(stage: Stage, preset: str, **changes: Any) -> Any:
     kafka |= {"bootstrap": changes.get("at", door).format(**stage.names), "options": options}
     topic = changes.get("topic", "alerts")
     # Streams of one's own are named in settings; what they read from a message is no matter here.
-    stream = {"stream": "behaviour"} if preset in ("lasair", "antares", "scimma", "gcn") else {}
+    stream = {"stream": "behaviour"} if "stream" in preset_of(preset).required else {}
     return load_settings(None, {"preset": preset, "topic": topic, "kafka": kafka, **stream})
 
 
