@@ -133,7 +133,7 @@ def test_a_worker_reads_across_the_ends_of_tokens(
 
     def any_of(field: str, text: str) -> list[str]:
         said = [vars(record) for record in caplog.records if record.getMessage() == "kafka"]
-        return [one[field] for one in said if text in one.get(field, "")]
+        return [one["detail"] for one in said if text in one.get(field, "")]
 
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
     sent = 0
