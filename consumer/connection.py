@@ -136,10 +136,10 @@ _ROWS = (
     ),
     _Row(
         (),
-        "not valid in current SASL state",
+        "not valid in current SASL state|handshake failed: Local: Broker transport",
         Trouble(
             "kafka-login-again",
-            "the brokers took no new login, the last one being a moment ago",
+            "a login that brokers ask for anew now and then was broken off",
             "nothing: a new connection is made; if it comes again and again, tokens live for too short a time",
         ),
     ),

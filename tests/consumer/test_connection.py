@@ -107,6 +107,12 @@ SAID = [
         "state: broker's supported mechanisms:  (after 2ms in state AUTH_HANDSHAKE)",
         "kafka-login-again",
     ),
+    (
+        "_AUTHENTICATION",
+        "GroupCoordinator: a:1: SASL OAUTHBEARER mechanism handshake failed: Local: Broker transport failure: broker's "
+        "supported mechanisms: (n/a) (after 0ms in state DOWN)",
+        "kafka-login-again",
+    ),
     # What is only logged has no code.
     ("", 'Failed to retrieve OIDC token from "https://a:1/t": {"error": "invalid_client"} (401)', "kafka-token"),
     ("", 'Failed to retrieve OIDC token from "https://a:1/t": Could not resolve host: a (-1)', "kafka-token-endpoint"),

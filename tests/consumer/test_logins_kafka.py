@@ -10,9 +10,10 @@ from confluent_kafka import Producer
 from brokers.server import Unavailable
 from skimstream.consumer.config import ConfigError, load_settings
 from skimstream.consumer.doctor.brokers import brokers
-from skimstream.consumer.preset import NAMES
+from skimstream.consumer.preset import NAMES, preset_of
 from skimstream.consumer.run import group_options, kafka_options
 from skimstream.consumer.source import Source
+from skimstream.consumer.topics import Single
 from stage.authority import Authority
 from stage.guarded import Guarded
 from stage.issuer import Issuer
@@ -95,14 +96,14 @@ def settings_of(stage: Stage, preset: str, **changes: Any) -> Any:
     kafka |= {"bootstrap": changes.get("at", door).format(**stage.names), "options": options}
     topic = changes.get("topic", "alerts")
     # Streams of one's own are named in settings; what they read from a message is no matter here.
-    stream = {"stream": "behaviour"} if preset in ("lasair", "antares", "scimma", "gcn") else {}
+    stream = {"stream": "behaviour"} if "stream" in preset_of(preset).required else {}
     return load_settings(None, {"preset": preset, "topic": topic, "kafka": kafka, **stream})
 
 
 def found(stage: Stage, preset: str, **changes: Any) -> dict[str, list[str]]:
     settings = settings_of(stage, preset, **changes)
     names: dict[str, list[str]] = {}
-    for one in brokers(settings, settings.topics):
+    for one in brokers(settings, Single(settings.topic)):
         print(preset, one)
         names.setdefault(one.check, []).append(one.id)
         assert one.id == "ok" or one.do
@@ -122,8 +123,8 @@ def test_the_right_login_gets_in_and_reads(stage: Stage, preset: str) -> None:
     with Source("alerts", options, "earliest", lambda partition, lost: None) as source:
         until = time.monotonic() + 30
         while time.monotonic() < until:
-            for number in sorted(source.waiting):
-                source.open(number, source.range(number)[0])
+            for address in sorted(source.waiting):
+                source.open(address, source.range(address)[0])
             if read := source.batches(10, 0.2):
                 assert [batch.values for batch in read] == [[b"{}"]]
                 return

@@ -15,6 +15,7 @@ from skimstream.cli.models import load_model
 from skimstream.consumer.config import Settings, load_settings
 from skimstream.consumer.doctor.brokers import brokers
 from skimstream.consumer.run import BrokerLog, Report, kafka_options, run
+from skimstream.consumer.topics import Single
 from skimstream.consumer.worker import Worker
 from stage.authority import Authority
 from stage.guarded import Guarded
@@ -132,7 +133,7 @@ def test_a_worker_reads_across_the_ends_of_tokens(
 
     def any_of(field: str, text: str) -> list[str]:
         said = [vars(record) for record in caplog.records if record.getMessage() == "kafka"]
-        return [one[field] for one in said if text in one.get(field, "")]
+        return [one["detail"] for one in said if text in one.get(field, "")]
 
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
     sent = 0
@@ -162,7 +163,7 @@ def test_a_worker_reads_across_the_ends_of_tokens(
         wait_for(lambda: running.errors("authentication") > before + 10, "nobody hears of it")
         wait_for(lambda: any_of("means", "the brokers refuse the token") != [], "nobody reads of it")
         assert running.errors("down") > 0
-        (found,) = [one for one in brokers(settings, settings.topics) if one.check == "kafka"]
+        (found,) = [one for one in brokers(settings, Single(TOPIC)) if one.check == "kafka"]
         assert found.id == ("kafka-token" if status == 401 else "kafka-token-endpoint")
         send(10)
         assert running.consumed < sent

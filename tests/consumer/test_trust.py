@@ -65,9 +65,13 @@ def test_they_are_told_as_what_is_wrong_with_the_settings(tmp_path: Path) -> Non
     assert (found.id, "gone.pem" in found.says) == ("kafka-options", True)
 
 
+@pytest.mark.nightly
 def test_why_it_is_told_before_librdkafka_sees_them(tmp_path: Path) -> None:
     """If this fails, librdkafka has mended it, and `unreadable` is no longer needed for that."""
     options = {**OIDC, "group.id": "g", "bootstrap.servers": "127.0.0.1:1", "ssl.ca.location": str(tmp_path / "gone")}
-    code = f"import confluent_kafka; confluent_kafka.Consumer({options!r})"
+    code = f"""if True:
+        import confluent_kafka, resource
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        confluent_kafka.Consumer({options!r})"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     assert (done.returncode, "assert" in done.stderr) == (-6, True)

@@ -59,9 +59,10 @@ def run(
     size: int = 100,
     clock: Callable[[], float] = time.time,
     make: type[Bounded] = Bounded,
+    group: str = "",
 ) -> None:
     """Until the source is through; 30 s are far too many."""
-    group = f"g{time.monotonic_ns()}"  # the mock cluster takes its time to forget who has left
+    group = group or f"g{time.monotonic_ns()}"  # the mock cluster takes its time to forget who has left
     options = {"bootstrap.servers": servers, "group.id": group, "log_level": 0, "fetch.wait.max.ms": 20}
     deadline = time.monotonic() + 30
     with make("t", options, "earliest", worker.dropped, True, until, time_of_day=clock) as source:
@@ -119,6 +120,31 @@ def test_now_is_what_the_topic_has_at_the_start(mock_cluster: MockCluster, store
     run(worker, mock_cluster.bootstrap, "now", size=10)
     assert offsets_of(worker) == list(range(30))
     assert read_offsets(store, "behaviour") == {"t/0": 30, "t/1": 0}
+
+
+@pytest.mark.nightly
+def test_two_workers_share_what_there_is_and_both_end(mock_cluster: MockCluster, store: redis.Redis) -> None:
+    """Who is through first hands its partitions over; nothing is read twice, and nothing beyond the bounds."""
+    mock_cluster.create_topic("t", 4)
+    events, ends = sessions(1_200), {f"t/{number}": 250 for number in range(4)}
+    for number in range(4):
+        send(mock_cluster.bootstrap, events[300 * number :][:300], [0] * 300, partition=number)
+    workers = [recorder(store) for _ in range(2)]
+    threads = [
+        threading.Thread(
+            target=run, args=(one, mock_cluster.bootstrap, Offsets(Path("f"), ends), 10, time.time, Bounded, "both")
+        )
+        for one in workers
+    ]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(90)
+        assert not one.is_alive()
+    emitted = sorted((number, offset) for worker in workers for number, offset, _ in worker.emitted)
+    assert emitted == [(number, offset) for number in range(4) for offset in range(250)]
+    assert read_offsets(store, "behaviour") == ends
+    assert all(worker.emitted for worker in workers)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -39,19 +39,23 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-def through(preset: str, topic: str, sent: Sequence[Sent], broker: str, store: redis.Redis, url: str) -> Tally:
-    """Run the preset's own settings, but for the broker, until all is read; send as the worker takes it."""
+def through(preset: str, topic: str | None, sent: Sequence[Sent], broker: str, store: redis.Redis, url: str) -> Tally:
+    """Run the preset's own settings, but for the broker, until all is read; send as the worker takes it.
+
+    topic: where the preset has none; ZTF's is tonight's.
+    """
     settings = load_settings(
         None,
         {
             "preset": preset,
-            "topic": topic,
+            **({"topic": topic} if topic else {}),
             "kafka": {"bootstrap": broker, "options": {"security.protocol": "PLAINTEXT"}},
             "redis": {"url": url},
             "metrics": {"port": 0},
         },
     )
     assert settings.framing == {"ztf": "container", "fink-ztf": "key"}[preset]
+    name = settings.topics.now()[0]
     handed, over = 0, threading.Event()
 
     def taken() -> int:
@@ -68,7 +72,7 @@ def through(preset: str, topic: str, sent: Sequence[Sent], broker: str, store: r
 
         with Sender({"bootstrap.servers": broker}, pace=pace) as sender:
             for one in sent:
-                sender.send(topic, one.value, key=one.key)
+                sender.send(name, one.value, key=one.key)
 
     sending = threading.Thread(target=send)
     sending.start()
@@ -101,7 +105,7 @@ def records(name: str) -> list[dict[str, Any]]:
 def test_every_version_of_ztf(mock_cluster: MockCluster, store: redis.Redis, store_url: str) -> None:
     name = ZTF[0]
     sent = [Sent(value) for _, value in messages([DATA / "ztf" / name])]
-    tally = through("ztf", "ztf_20261121_programid1", sent, mock_cluster.bootstrap, store, store_url)
+    tally = through("ztf", None, sent, mock_cluster.bootstrap, store, store_url)
     versions = {str(one.get("schemavsn")) for one in records(name)}
     assert versions == {"None", "2.0", "3.0", "3.1", "3.2", "3.3", "3.5", "4.02"}
     assert (tally.scored, tally.dead) == (21, {})
@@ -124,7 +128,7 @@ def test_every_version_of_ztf(mock_cluster: MockCluster, store: redis.Redis, sto
 @pytest.mark.nightly
 def test_all_of_ztf(mock_cluster: MockCluster, store: redis.Redis, store_url: str) -> None:
     sent = [Sent(value) for name in ZTF for _, value in messages([DATA / "ztf" / name])]
-    tally = through("ztf", "ztf_20261121_programid1", sent, mock_cluster.bootstrap, store, store_url)
+    tally = through("ztf", None, sent, mock_cluster.bootstrap, store, store_url)
     assert (tally.scored, tally.dead) == (82, {})
     assert tally.unscored == {"gated": 122, "too_few_points": 150, "no_object_id": 4}
     found = on_board(store)
