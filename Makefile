@@ -13,8 +13,10 @@ help: ## Show what make can do
 demo: .venv/embedded ## Watch anomalies being found; no server needed (FOR=20s for less)
 	$(BIN)/skim demo --for $(FOR)
 
-test: dev lint types ## Install what tests need, check style and types, run all tests
+test: dev lint types ## Install what tests need, check style and types, run all tests; warn of what has become slower
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python benchmarks/bench.py --quick --mock --only stages --repeats 3 --out build/bench-quick >/dev/null 2>&1 \
+	&& $(BIN)/python benchmarks/gate.py build/bench-quick/latest.json --advisory --parts .stage. || true
 
 nightly: dev ## The tests that take too long for every commit
 	$(BIN)/python -m pytest -q -m nightly
@@ -62,6 +64,13 @@ evaluate-fdh: dev ## Card frauds by a stream that TOML alone defines, by a publi
 
 evaluate-ztf: dev ## Which injected light curves reach a night's top 10; real cadences if ../shared is there
 	$(BIN)/skim evaluate ztf $(wildcard ../shared/data/ztf/*.tar.gz ../shared/data/fink/ocf/*.avro) --seeds 8
+
+bench: dev build/quix/ready ## The whole path from broker to board against others, as ratios (BENCH='--quick --mock' for less)
+	$(BIN)/python benchmarks/bench.py --out docs/benchmarks $(BENCH)
+
+bench-gate: dev build/quix/ready ## Fail if a ratio of `make bench` is less than the stored one beyond the tolerance
+	$(BIN)/python benchmarks/bench.py --out build/bench $(BENCH)
+	$(BIN)/python benchmarks/gate.py build/bench/latest.json
 
 bench-scoring: dev ## Forest and half-space trees against scikit-learn and River, as ratios
 	$(BIN)/python benchmarks/scoring.py
@@ -147,6 +156,11 @@ build/tools/unpacked:
 	mkdir -p build/e2e/axe && cd build/e2e/axe && npm pack --silent axe-core@4 && tar xzf axe-core-*.tgz package/axe.min.js || echo 'no axe-core: its test is skipped'
 	mkdir -p build/e2e/asyncapi && cd build/e2e/asyncapi && npm pack --silent @asyncapi/specs@6 && tar xzf asyncapi-specs-*.tgz package/schemas/3.0.0.json || echo 'no AsyncAPI schema: its test is skipped'
 	touch $@
+
+# Quix Streams asks for an older client than ours: an environment of its own, and without it that contender isn't run.
+build/quix/ready: pyproject.toml | .venv/bin/python
+	rm -rf build/quix && $(PYTHON) -m venv build/quix
+	build/quix/bin/pip install -q -e '.[quix]' && touch $@ || echo 'no Quix Streams: that contender is left out'
 
 .venv/fuzz: pyproject.toml | .venv/dev
 	$(BIN)/pip install -q -e '.[fuzz]'

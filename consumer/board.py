@@ -139,8 +139,7 @@ class Board:
             for row in chosen:
                 arguments += [row.object, repr(row.score), row.event, row.details, row.line, "1" if row.notable else ""]
                 arguments.append(row.alert.to_json() if row.alert and row.alert.told else "")
-            arguments.append(str(len(counts.get(night, {}))))
-            arguments += [str(number) for pair in counts.get(night, {}).items() for number in pair]
+            arguments.append(" ".join(f"{place} {many}" for place, many in counts.get(night, {}).items()))
         answer: Any = self._script(keys=keys, args=arguments)
         status, second, *others = [_text(value) for value in answer]
         if status == "STALE":

@@ -6,7 +6,7 @@
 --       then for every night: its name, number of rows, and for every row:
 --       object, score, event, details (JSON with "event"; "" = no place is asked for), line (JSON for people who follow),
 --       notable ("1": the line goes onto the object's timeline), alert (JSON for people; "" = none);
---       and after its rows the number of pairs, and for every pair: hundredths of a score, events that have it.
+--       and after its rows, in one text: hundredths of a score, events that have it, hundredths, events ...
 -- Answer: {"STALE", stored offset, stored checkpoint} and nothing is applied, or
 --         {"APPLIED", changed rows, then for every night its floor ("" while the list isn't full)}.
 -- Scores and ids travel as text: Lua's numbers are doubles, and ZTF's candid exceeds 2^53.
@@ -78,11 +78,10 @@ for key = 6, #KEYS, 4 do
       tell(alert)
     end
   end
-  local pairs = tonumber(ARGV[at])
-  for pair = at + 1, at + 2 * pairs, 2 do
-    redis.call('HINCRBY', scores, ARGV[pair], ARGV[pair + 1])
+  for place, events in ARGV[at]:gmatch('(%S+) (%d+)') do
+    redis.call('HINCRBY', scores, place, events)
   end
-  at = at + 1 + 2 * pairs
+  at = at + 1
   redis.call('EXPIRE', scores, seconds)
   local surplus = redis.call('ZCARD', top) - kept
   if surplus > 0 then

@@ -24,9 +24,10 @@ def counts_of(nights: Ints, frozen: Floats) -> dict[int, dict[int, int]]:
     scored = ~np.isnan(frozen)
     hundredths = np.clip(np.rint(frozen[scored] * 100), -FARTHEST, FARTHEST).astype(np.int64)
     pairs, counts = np.unique(np.column_stack([nights[scored], hundredths]), axis=0, return_counts=True)
-    found: dict[int, dict[int, int]] = {}
-    for (night, place), count in zip(pairs.tolist(), counts.tolist(), strict=True):
-        found.setdefault(night, {})[place] = count
+    found = {}
+    for night in np.unique(pairs[:, 0]).tolist():
+        its = pairs[:, 0] == night
+        found[night] = dict(zip(pairs[its, 1].tolist(), counts[its].tolist(), strict=True))
     return found
 
 

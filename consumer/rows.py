@@ -3,12 +3,13 @@
 The only step that looks at single events: a full list of 1,000 takes one event in a few hundred, timelines one in 100.
 """
 
-import json
 from collections.abc import Mapping
+from itertools import compress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_json
 
 from ..scoring.ensemble import Scores
 from ..scoring.threshold import SEVERITIES
@@ -48,17 +49,18 @@ def rows_of(
     wanted[list(asked)] = True
     details = _details(partition, featured, scores, np.flatnonzero(wanted))
     rows = []
-    for i in np.flatnonzero(wanted | notable).tolist():
+    for i, severity in _severities(scores, np.flatnonzero(wanted | notable)).items():
         row, score = int(featured.rows[i]), float(scores.score[i])
+        known = details.get(i)
         event, owner = stream.event_id(columns, row), stream.object_id(columns, row)
         line = {
             "event": event,
             "score": score,
-            "severity": _severity(scores.alarms[i]),
-            "candidate": stream.describe(columns, row),
+            "severity": severity,
+            "candidate": known["candidate"] if known else stream.describe(columns, row),
         }
-        whole = _json(details[i]) if placed[i] else ""
-        alert = _alert(partition, work, row, owner, asked[i], details[i]) if i in asked else None
+        whole = _json(known) if known and placed[i] else ""
+        alert = _alert(partition, work, row, owner, asked[i], known) if known and i in asked else None
         rows.append(Row(int(nights[i]), owner, score, event, whole, _json(line), bool(notable[i]), alert))
     return rows
 
@@ -67,13 +69,12 @@ def _asked(partition: Partition, featured: Featured, scores: Scores, matched: Bo
     """The events above some rule's bar that meet its conditions: by place, the rules and whether they have channels."""
     stream, columns, rules = partition.stream, featured.columns, partition.monitor.rules
     found = {}
-    for i in np.flatnonzero(matched.any(axis=1)).tolist():
+    for i, known in _verdicts(partition, featured, scores, np.flatnonzero(matched.any(axis=1))).items():
         row = int(featured.rows[i])
         record = {
             "object": stream.object_id(columns, row),
             "event": stream.event_id(columns, row),
-            **_verdict(partition, featured, scores, i),
-            "features": _features(partition, featured, i),
+            **known,
             "candidate": stream.describe(columns, row),
         }
         met = {
@@ -100,20 +101,21 @@ def _details(partition: Partition, featured: Featured, scores: Scores, chosen: I
     why = partition.explain(featured.matrix, scores, chosen)
     calibrated = partition.model.probability
     likely = None if calibrated is None else calibrated.apply(scores.raw[chosen, 0])
+    raw, z = _known(scores.raw[chosen]), _known(scores.z[chosen])
     found = {}
-    for place, i in enumerate(chosen.tolist()):
-        row = int(featured.rows[i])
+    for place, (i, verdict) in enumerate(_verdicts(partition, featured, scores, chosen).items()):
+        row, features = int(featured.rows[i]), verdict.pop("features")
         curve = stream.light_curve(columns, row)
         details: dict[str, Any] = {
             "event": stream.event_id(columns, row),
-            **_verdict(partition, featured, scores, i),
+            **verdict,
             **({} if likely is None else {"probability": float(likely[place])}),
-            "raw": _by_part(parts, scores.raw[i]),
-            "z": _by_part(parts, scores.z[i]),
+            "raw": dict(zip(parts, raw[place], strict=True)),
+            "z": dict(zip(parts, z[place], strict=True)),
             "reasons": [reason.to_json() for reason in why.reasons(place)],
             "explained": why.table(place),
             **({} if curve is None else {"lightcurve": curve}),
-            "features": _features(partition, featured, i),
+            "features": features,
             "candidate": stream.describe(columns, row),
         }
         if scores.shadow is not None:
@@ -126,34 +128,41 @@ def _details(partition: Partition, featured: Featured, scores: Scores, chosen: I
     return found
 
 
-def _verdict(partition: Partition, featured: Featured, scores: Scores, i: int) -> dict[str, Any]:
+def _verdicts(partition: Partition, featured: Featured, scores: Scores, chosen: Ints) -> dict[int, dict[str, Any]]:
+    """By place: night, scores, severity, model, and the features that are there."""
+    names, there = partition.stream.features, np.isfinite(featured.matrix[chosen]).tolist()
     return {
-        "night": night_name(int(featured.nights[i])),
-        "score": float(scores.score[i]),
-        "combined": float(scores.combined[i]),
-        "severity": _severity(scores.alarms[i]),
-        "model": partition.model_id,
+        i: {
+            "night": night_name(night),
+            "score": score,
+            "combined": combined,
+            "severity": severity,
+            "model": partition.model_id,
+            "features": dict(compress(zip(names, values, strict=True), have)),
+        }
+        for (i, severity), night, score, combined, values, have in zip(
+            _severities(scores, chosen).items(),
+            featured.nights[chosen].tolist(),
+            scores.score[chosen].tolist(),
+            scores.combined[chosen].tolist(),
+            featured.matrix[chosen].tolist(),
+            there,
+            strict=True,
+        )
     }
 
 
-def _features(partition: Partition, featured: Featured, i: int) -> dict[str, float]:
-    names = partition.stream.features
-    return {name: float(v) for name, v in zip(names, featured.matrix[i], strict=True) if np.isfinite(v)}
+def _severities(scores: Scores, chosen: Ints) -> dict[int, str | None]:
+    """By place, the highest of an event's severities."""
+    ranks = np.where(scores.alarms[chosen], np.arange(1, len(SEVERITIES) + 1), 0).max(axis=1, initial=0)
+    names = (None, *SEVERITIES)
+    return {i: names[rank] for i, rank in zip(chosen.tolist(), ranks.tolist(), strict=True)}
 
 
-def _by_part(parts: tuple[str, ...], values: Floats) -> dict[str, float | None]:
-    return {part: _known(v) for part, v in zip(parts, values, strict=True)}
-
-
-def _severity(alarms: NDArray[np.bool_]) -> str | None:
-    """The highest of an event's severities."""
-    raised = [name for name, alarm in zip(SEVERITIES, alarms, strict=True) if alarm]
-    return raised[-1] if raised else None
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _known(values: Floats | np.float64) -> Any:
+    """As Python's numbers; None for what isn't known."""
+    return np.where(np.isfinite(values), values, None).tolist()  # type: ignore[call-overload]
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return to_json(value, ensure_ascii=True, inf_nan_mode="null").decode()

@@ -13,6 +13,8 @@ wait for; nor is one whose brokers don't answer, as long as others can be read: 
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress, repeat
+from operator import is_not, itemgetter, methodcaller, not_
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -55,6 +57,11 @@ OUT_OF_RANGE = frozenset(
         KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - what librdkafka makes of it under auto.offset.reset=error
         KafkaError.OFFSET_OUT_OF_RANGE,
     }
+)
+
+# What is asked of every message, in loops that run in C: five calls of librdkafka's accessors, and no step in Python.
+_error, _topic, _partition, _offset, _value, _timestamp, _key = map(
+    methodcaller, ("error", "topic", "partition", "offset", "value", "timestamp", "key")
 )
 
 
@@ -129,19 +136,29 @@ class Source:
         """Up to `size` messages that came within `seconds`, one batch a partition. Raises `SourceError`."""
         if self.topics.now() != self.names:
             self._subscribe()
-        by_partition: dict[Address, list[Message]] = {}
-        for message in self.consumer.consume(size, seconds):
-            error, address = message.error(), Address(cast(str, message.topic()), cast(int, message.partition()))
-            if error is None:
-                by_partition.setdefault(address, []).append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                self.ends[address] = cast(int, message.offset())
-            elif error.code() in OUT_OF_RANGE:
-                if address in self.positions:
-                    self.astray.add(address)
-            elif error.code() not in PASSING:
-                raise SourceError(address.topic, error)
-        return [self._batch(one, messages) for one, messages in by_partition.items() if one in self.positions]
+        messages = self.consumer.consume(size, seconds)
+        told = list(map(is_not, map(_error, messages), repeat(None)))
+        if any(told):
+            for message in compress(messages, told):
+                self._hear(message)
+            messages = list(compress(messages, map(not_, told)))
+        # Of a single topic nobody needs to ask each message which it is of.
+        topics = repeat(self.topics.name) if isinstance(self.topics, Single) else map(_topic, messages)
+        places = list(zip(topics, map(_partition, messages), strict=False))
+        found = ((Address(*one), list(compress(messages, map(one.__eq__, places)))) for one in dict.fromkeys(places))
+        return [self._batch(one, theirs) for one, theirs in found if one in self.positions]
+
+    def _hear(self, message: Message) -> None:
+        """What comes in a message's place."""
+        error = cast(KafkaError, message.error())
+        address = Address(cast(str, message.topic()), cast(int, message.partition()))
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            self.ends[address] = cast(int, message.offset())
+        elif error.code() in OUT_OF_RANGE:
+            if address in self.positions:
+                self.astray.add(address)
+        elif error.code() not in PASSING:
+            raise SourceError(address.topic, error)
 
     def idle(self, seconds: float) -> None:
         """Let time pass without reading anything, but stay in the group: partitions may come and go meanwhile."""
@@ -259,7 +276,7 @@ class Source:
 
     def _batch(self, address: Address, messages: list[Message]) -> Batch:
         first = self.positions[address]
-        offsets = [message.offset() or 0 for message in messages]
+        offsets = list(map(_offset, messages))
         following = offsets[-1] + 1
         self.positions[address] = following
         return Batch(
@@ -267,9 +284,9 @@ class Source:
             first,
             following,
             offsets,
-            [message.value() for message in messages],
-            [message.timestamp()[1] for message in messages],
-            [message.key() for message in messages] if self.keyed else None,
+            list(map(_value, messages)),
+            list(map(itemgetter(1), map(_timestamp, messages))),
+            list(map(_key, messages)) if self.keyed else None,
             [headers_of(message) for message in messages] if self.keyed else None,
             messages,
         )

@@ -81,9 +81,8 @@ class Text:
 
     def at(self, row: int) -> str | None:
         """The text of one row, for the few rows that people get to see."""
-        if self.length[row] < 0:
-            return None
-        return self.buffer[self.start[row] : self.start[row] + self.length[row]].tobytes().decode()
+        start, length = self.start[row], self.length[row]
+        return None if length < 0 else str(self.buffer[start : start + length].data, "utf-8")
 
     def null(self) -> Bools:
         """bool[n], True where there is no text."""
@@ -130,6 +129,7 @@ class Columns:
     text_start: Ints
     text_length: Ints
     tables: Mapping[str, tuple[Ints, "Columns"]]
+    _texts: dict[str, Text] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -152,11 +152,14 @@ class Columns:
 
     def text(self, path: str) -> Text:
         """The spans of one text column."""
+        if (known := self._texts.get(path)) is not None:
+            return known
         column = self.wanted.texts.index(path)
         buffer = self.buffer.view()
         buffer.setflags(write=False)  # numba compiles anew for each layout: let there be one
         start, length = self.text_start[:, column], self.text_length[:, column]
-        return Text(buffer, np.ascontiguousarray(start), np.ascontiguousarray(length))
+        text = self._texts[path] = Text(buffer, np.ascontiguousarray(start), np.ascontiguousarray(length))
+        return text
 
     def take(self, rows: Ints) -> "Columns":
         """The records at `rows`, int64[k], with their children; texts stay in the shared buffer."""

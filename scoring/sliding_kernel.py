@@ -126,11 +126,9 @@ def expected_paths(samples: int) -> NDArray[np.float64]:
     >>> expected_paths(256)[[1, 2, 256]].round(3).tolist()
     [0.0, 1.0, 10.249]
     """
-    paths, harmonic = [0.0, 0.0], 0.0
-    for n in range(2, samples + 1):
-        harmonic += 1 / (n - 1)
-        paths.append(2 * harmonic - 2 * (n - 1) / n)
-    return np.array(paths[: samples + 1])
+    n = np.arange(2, samples + 1)
+    harmonic = np.cumsum(1 / (n - 1))
+    return np.concatenate([np.zeros(2), 2 * harmonic - 2 * (n - 1) / n])[: samples + 1]
 
 
 def height_limit(samples: int) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -125,6 +126,7 @@ def faults(*rules: tuple[NDArray[np.bool_], DecodeError]) -> list[tuple[int, Dec
     return sorted(first.items(), key=lambda item: item[0])
 
 
+@lru_cache(maxsize=1_000)
 def night_name(night: int) -> str:
     """The date at whose noon (or midnight, as the stream says) the night began.
 

@@ -13,7 +13,6 @@ from skimstream.consumer.doctor.brokers import brokers
 from skimstream.consumer.preset import NAMES, preset_of
 from skimstream.consumer.run import group_options, kafka_options
 from skimstream.consumer.source import Source
-from skimstream.consumer.topics import Single
 from stage.authority import Authority
 from stage.guarded import Guarded
 from stage.issuer import Issuer
@@ -103,7 +102,7 @@ def settings_of(stage: Stage, preset: str, **changes: Any) -> Any:
 def found(stage: Stage, preset: str, **changes: Any) -> dict[str, list[str]]:
     settings = settings_of(stage, preset, **changes)
     names: dict[str, list[str]] = {}
-    for one in brokers(settings, Single(settings.topic)):
+    for one in brokers(settings, settings.topics):
         print(preset, one)
         names.setdefault(one.check, []).append(one.id)
         assert one.id == "ok" or one.do

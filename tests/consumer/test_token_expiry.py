@@ -15,7 +15,6 @@ from skimstream.cli.models import load_model
 from skimstream.consumer.config import Settings, load_settings
 from skimstream.consumer.doctor.brokers import brokers
 from skimstream.consumer.run import BrokerLog, Report, kafka_options, run
-from skimstream.consumer.topics import Single
 from skimstream.consumer.worker import Worker
 from stage.authority import Authority
 from stage.guarded import Guarded
@@ -163,7 +162,7 @@ def test_a_worker_reads_across_the_ends_of_tokens(
         wait_for(lambda: running.errors("authentication") > before + 10, "nobody hears of it")
         wait_for(lambda: any_of("means", "the brokers refuse the token") != [], "nobody reads of it")
         assert running.errors("down") > 0
-        (found,) = [one for one in brokers(settings, Single(TOPIC)) if one.check == "kafka"]
+        (found,) = [one for one in brokers(settings, settings.topics) if one.check == "kafka"]
         assert found.id == ("kafka-token" if status == 401 else "kafka-token-endpoint")
         send(10)
         assert running.consumed < sent

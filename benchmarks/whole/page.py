@@ -1,0 +1,65 @@
+"""The tables of docs/performance.md, made of a report, between two marks that the page keeps."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from whole.contender import CONTENDERS
+
+BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
+UNITS = ("CPU µs an event", "wall µs an event", "CPU, times ours", "peak MiB")
+
+
+def tables(report: Mapping[str, Any]) -> str:
+    """Markdown of everything in a report."""
+    machine = report["machine"]
+    versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
+    lines = [
+        f"{machine['cores']} cores, load {machine['load_before']:.1f} before and {machine['load_after']:.1f} after; "
+        f"broker: {report['broker']}; Python {machine['python']}, {versions}. Medians of {report['repeats']}.",
+        "",
+    ]
+    if report["quick"]:
+        lines += ["**A quick run: few messages, most of which go onto an empty board. Indicative only.**", ""]
+    for name, one in report["workloads"].items():
+        lines += [f"### {name}", "", f"{one['what']}; {one['messages']:,} messages of {one['bytes']:,} bytes.", ""]
+        lines += _paths(one) + _stages(one)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _paths(one: Mapping[str, Any]) -> list[str]:
+    contenders = one.get("contenders", {})
+    if not contenders:
+        return []
+    lines = [f"| | {' | '.join(UNITS)} |", f"|---|{'---:|' * len(UNITS)}"]
+    for who, found in contenders.items():
+        ratio = one["ratios"].get(who, 1.0)
+        numbers = (found["cpu_us"], found["wall_us"], ratio, found["peak_mib"])
+        lines.append(f"| {CONTENDERS[who]} | " + " | ".join(f"{number:,.4g}" for number in numbers) + " |")
+    lines += [f"| {CONTENDERS[who]} | not run: {problem} | | | |" for who, problem in one["problems"].items()]
+    return [*lines, ""]
+
+
+def _stages(one: Mapping[str, Any]) -> list[str]:
+    stages = one.get("stages_us", {})
+    if not stages:
+        return []
+    whole = sum(spent for name, spent in stages.items() if name in one["stage_ratios"])
+    lines = ["| stage | CPU µs an event | share |", "|---|---:|---:|"]
+    for name, spent in stages.items():
+        known = name in one["stage_ratios"]
+        label = name if known else f"beside them: {name} reads the same event"
+        lines.append(f"| {label} | {spent:,.3g} | {f'{100 * spent / whole:.0f} %' if known else ''} |")
+    return [*lines, ""]
+
+
+def rewrite(page: Path, report: Mapping[str, Any]) -> None:
+    """Put a report's tables into the page."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{tables(report)}{END}{after}")
+
+
+def between(page: Path) -> str:
+    """What the page has between the marks."""
+    return page.read_text().partition(f"{BEGIN}\n")[2].partition(END)[0]
