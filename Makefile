@@ -14,7 +14,8 @@ demo: .venv/embedded ## Watch anomalies being found; no server needed (FOR=20s f
 	$(BIN)/skim demo --for $(FOR)
 
 test: dev lint types ## Install what tests need, check style and types, run all tests; warn of what has become slower
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+# Three at once on two cores: many tests wait for a broker, a session or a clock most of the time.
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/python benchmarks/bench.py --quick --mock --only stages --repeats 3 --out build/bench-quick >/dev/null 2>&1 \
 	&& $(BIN)/python benchmarks/gate.py build/bench-quick/latest.json --advisory --parts .stage. \
 	|| echo "no advisory benchmark: it did not run" >&2
