@@ -80,11 +80,14 @@ def test_lag_is_watched_until_ctrl_c(mock_cluster: MockCluster, store: redis.Red
 
 
 @pytest.mark.nightly
-def test_a_backfill_has_a_bar_that_goes_away(mock_cluster: MockCluster, store: redis.Redis, store_url: str) -> None:
+def test_a_backfill_has_a_bar_that_goes_away(
+    mock_cluster: MockCluster, store: redis.Redis, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKIM_BATCH__MOST", "5")  # so slow that the bar is seen, which moves once a second
     mock_cluster.create_topic("t", 1)
     send(mock_cluster.bootstrap, 4_000)
     where = ("--topic", "t", "--kafka", mock_cluster.bootstrap, "--redis", store_url, "--metrics-port", "0")
-    with Terminal("run", "behaviour", *where, "--from", "earliest", "--until", "now") as terminal:
+    with Terminal("run", "behaviour", *where, "--batch", "5", "--from", "earliest", "--until", "now") as terminal:
         terminal.shows(r"messages ━\S* +\d+/4000")
         terminal.shows("read until now, and saved")
         assert terminal.process.wait(60) == 0
