@@ -66,7 +66,9 @@ def init(
     framing = "auto"
     if topic:
         require(settings, stream=False)
-        records, framings = of_topic(stored(reading_options(settings), topic), count, registry_of(settings))
+        records, framings = of_topic(
+            stored(reading_options(settings), settings.one_topic), count, registry_of(settings)
+        )
         framing = framings.pop() if len(framings) == 1 else "auto"
     else:
         records = of_files(files or (), count)

@@ -40,7 +40,7 @@ def join(
     from .signals import stop_flag
 
     settings = load_settings(config, {"stream": stream, "topic": topic, "kafka": {"bootstrap": kafka}})
-    kind, events = configured_stream(settings), settings.topic or settings.stream
+    kind, events = configured_stream(settings), settings.one_topic
     if not isinstance(kind, Own):
         raise JoinError(labels or events, f"{kind.name} has no labels; define a stream of your own (--config)")
     feed = kind.definition.labels

@@ -12,7 +12,7 @@ import typer
 from ..consumer.config import Settings
 from ..consumer.configured import configured_stream, decoder_of
 from ..consumer.place import moment_of
-from ..consumer.run import kafka_options
+from ..consumer.run import reading_options
 from ..consumer.stored import stored
 from ..consumer.streams.base import night_name
 from ..consumer.streams.own import Own
@@ -51,7 +51,7 @@ def judge(settings: Settings, wishes: Wishes) -> dict[str, Any]:
     first, last = _moment(wishes.first, "--from", -math.inf), _moment(wishes.last, "--until", math.inf)
     nights = {_night(one) for one in wishes.nights}
     feed = stream.definition.labels if isinstance(stream, Own) else None
-    options = kafka_options(settings)
+    options = reading_options(settings)
     time_format = stream.time_format if isinstance(stream, Own) else "iso8601"
     known = Known()
     if wishes.labels is not None:
@@ -65,7 +65,7 @@ def judge(settings: Settings, wishes: Wishes) -> dict[str, Any]:
             for read in gatherer.files(wishes.files):
                 progress(read)
         else:
-            for read in gatherer.topic(stored(options, topic), decoder_of(settings, stream)):
+            for read in gatherer.topic(stored(options, settings.one_topic), decoder_of(settings, stream)):
                 progress(read)
         gatherer.mark()
     where = str(wishes.labels or wishes.labels_topic or topic)

@@ -104,7 +104,6 @@ def train(
     from ..consumer.config import load_settings
     from ..consumer.configured import configured_stream
     from ..consumer.streams.observation import Observation
-    from ..consumer.topics import Nightly
     from ..scoring.recipe import Recipe
     from ..scoring.study import study
     from ..scoring.train import Options
@@ -119,8 +118,7 @@ def train(
     settings = load_settings(config, flags)
     if not files and settings.definition is not None:
         topic = settings.topic or stream
-    if topic and isinstance(settings.topics, Nightly):
-        raise typer.BadParameter(f"name one night's topic, such as {settings.topics.now()[-1]}", param_hint="--topic")
+    topic = topic and settings.one_topic
     if bool(files) == bool(topic):
         raise typer.BadParameter("give files, or a topic with --topic: one of the two")
     if labels and label_column:

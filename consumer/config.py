@@ -270,6 +270,14 @@ class Settings(BaseSettings):
         return topics_of(self.topic or self.stream, self.kafka.nights)
 
     @property
+    def one_topic(self) -> str:
+        """The topic, for who can read only one. Raises `ConfigError` for a topic a night."""
+        topics = self.topics
+        if isinstance(topics, Nightly):
+            raise ConfigError([f"topic: name one night's, such as {topics.now()[-1]} (--topic)"], self._file)
+        return topics.name
+
+    @property
     def own(self) -> Mapping[str, Definition]:
         """The streams that the file defines."""
         return self._own

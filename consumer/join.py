@@ -70,7 +70,7 @@ class Joined:
 
 
 class Waiting:
-    """Recent events, and labels that wait for their event or their time. At most `remembered` of each."""
+    """Recent events, labels that wait for their event, labels that wait for their time: at most `remembered` each."""
 
     def __init__(self, delay: float, remembered: int = REMEMBERED) -> None:
         self.delay, self.remembered = delay, remembered
@@ -79,6 +79,7 @@ class Waiting:
         self.unknown: dict[str, list[tuple[str, Label]]] = {}
         self.due: list[tuple[float, int, str, Label, Event]] = []
         self.forgotten = 0
+        self._alone = 0  # labels in `unknown`
         self._number = count()  # labels of one time keep their order
 
     def event(self, name: str, event: Event, arrived: float) -> None:
@@ -88,7 +89,7 @@ class Waiting:
         if len(self.events) > self.remembered:
             del self.events[next(iter(self.events))]
         self.now = max(self.now, min(event.time, arrived))
-        for place, label in self.unknown.pop(name, ()):
+        for place, label in self._pop(name):
             self._wait(place, label, event)
 
     def label(self, place: str, label: Label) -> None:
@@ -98,8 +99,9 @@ class Waiting:
             self._wait(place, label, event)
             return
         self.unknown.setdefault(label.event, []).append((place, label))
-        if len(self.unknown) > self.remembered:
-            self.forgotten += len(self.unknown.pop(next(iter(self.unknown))))
+        self._alone += 1
+        if self._alone > self.remembered:
+            self.forgotten += len(self._pop(next(iter(self.unknown))))
 
     def ready(self) -> Iterator[tuple[str, Label, Event, float]]:
         """Labels whose time has come, in order of it: where each stands, its event, and its time."""
@@ -107,7 +109,15 @@ class Waiting:
             time, _, place, label, event = heapq.heappop(self.due)
             yield place, label, event, time
 
+    def _pop(self, name: str) -> list[tuple[str, Label]]:
+        found = self.unknown.pop(name, [])
+        self._alone -= len(found)
+        return found
+
     def _wait(self, place: str, label: Label, event: Event) -> None:
+        if len(self.due) >= self.remembered:
+            self.forgotten += 1
+            return
         time = event.time + self.delay if label.time != label.time else max(label.time, event.time + self.delay)
         heapq.heappush(self.due, (time, next(self._number), place, label, event))
 

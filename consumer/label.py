@@ -15,7 +15,7 @@ from typing import Any
 from ..schemas.errors import DecodeError
 from ..schemas.framing import unframe
 from .streams.definition import TimeFormat
-from .streams.own import A_SECOND
+from .streams.own import from_seconds, to_seconds
 
 #: A stream's topic of labels, unless another is named.
 SUFFIX = ".labels"
@@ -59,8 +59,9 @@ def seconds(time: Any, time_format: TimeFormat) -> float:
     """A time as the stream writes it, in s since 1970; NaN for none. Raises `DecodeError`."""
     if time is None:
         return math.nan
-    if isinstance(time, int | float) and math.isfinite(time):  # simulated truths are in seconds, whatever the stream
-        return float(time) / A_SECOND.get(time_format, 1.0)
+    if isinstance(time, int | float) and math.isfinite(time):
+        # A number beside times in ISO 8601 is in seconds, as simulated truths have it.
+        return float(to_seconds(time, "seconds" if time_format == "iso8601" else time_format))
     try:
         moment = datetime.fromisoformat(time)
     except (TypeError, ValueError) as error:
@@ -68,13 +69,14 @@ def seconds(time: Any, time_format: TimeFormat) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def written(time: float, time_format: TimeFormat) -> str | int:
+def written(time: float, time_format: TimeFormat) -> str | int | float:
     """A time as the stream writes it, in whole seconds, none earlier than `time`, s since 1970.
 
-    >>> written(59.5, "iso8601"), written(59.5, "milliseconds")
-    ('1970-01-01T00:01:00Z', 60000)
+    >>> written(59.5, "iso8601"), written(59.5, "milliseconds"), written(43_199.5, "mjd")
+    ('1970-01-01T00:01:00Z', 60000, 40587.5)
     """
     whole = math.ceil(time)
     if time_format == "iso8601":
         return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return whole * int(A_SECOND[time_format])
+    found = from_seconds(whole, time_format)
+    return found if time_format in ("mjd", "jd") else int(found)

@@ -21,7 +21,7 @@ from ...scoring.entities import LIFETIME, Entities, Keys
 from ...scoring.features.generic import GenericFeatures
 from ...scoring.intake import EARLIEST, LATEST
 from .base import SECONDS_A_DAY, Features, Floats, Ints, faults
-from .definition import Definition, Gate, time_format
+from .definition import Definition, Gate, TimeFormat, time_format
 from .timestamp import parse_times
 
 CAPACITY = 200_000  # keys in memory, a partition, and as many of each other entity; the others wait in Redis
@@ -32,6 +32,25 @@ MALFORMED = f"is longer than {ID_BYTES} bytes, or holds control characters"
 A_SECOND = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "mjd": 1 / 86_400, "jd": 1 / 86_400}
 EPOCH = {"mjd": 40_587.0, "jd": 2_440_587.5}
 SHOWN = 12  # fields of an event that people see beside its reasons
+
+
+def to_seconds(time: Any, time_format: TimeFormat) -> Any:
+    """A number (or an array of them) in a stream's units, in s since 1970-01-01 UTC.
+
+    >>> to_seconds(60_000, "milliseconds"), to_seconds(40_588.0, "mjd"), to_seconds(2_440_588.0, "jd")
+    (60.0, 86400.0, 43200.0)
+    """
+    return (time - EPOCH.get(time_format, 0.0)) / A_SECOND[time_format]
+
+
+def from_seconds(seconds: float, time_format: TimeFormat) -> float:
+    """The inverse.
+
+    >>> from_seconds(60.0, "milliseconds"), from_seconds(86_400.0, "mjd"), from_seconds(43_200.0, "jd")
+    (60000.0, 40588.0, 2440588.0)
+    """
+    return seconds * A_SECOND[time_format] + EPOCH.get(time_format, 0.0)
+
 
 # SplitMix64's finaliser (Steele, Lea & Flood 2014), so that neighbouring whole numbers have hashes far apart.
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -135,8 +154,7 @@ class Own:
     def _times(self, columns: Columns, name: str) -> Floats:
         if self.time_format == "iso8601":
             return parse_times(columns.text(name))
-        since = columns.number(name) - EPOCH.get(self.time_format, 0.0)
-        return np.asarray(since / A_SECOND[self.time_format], np.float64)
+        return np.asarray(to_seconds(columns.number(name), self.time_format), np.float64)
 
     def nights(self, columns: Columns) -> Ints:
         """The first day of each event's window; a day begins when the definition says, and has that date."""

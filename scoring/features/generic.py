@@ -23,7 +23,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ from .generic_kernel import DAY, LAST_TIME, SHARES, STREAK, Shape, entity_rows, 
 Floats = NDArray[np.float64]
 Keys = NDArray[np.uint64]
 
-GROUPS = (
+Group = Literal[
     "value",
     "rarity",
     "hour",
@@ -51,7 +51,8 @@ GROUPS = (
     "risk",
     "streak",
     "new",
-)
+]
+GROUPS: tuple[Group, ...] = get_args(Group)
 VALUES_KEPT = 4096  # distinct values of a category that are counted: 160 KB each when full
 # 2^64 / golden ratio: keys XOR its multiples keep equal names of two kinds of entities apart.
 _KIND_SALT = 0x9E3779B97F4A7C15

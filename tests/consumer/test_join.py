@@ -1,6 +1,7 @@
 """Labels of a topic of their own come to their events' partition, once, and no earlier than they may."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from skimstream.consumer.batch import headers_of
 from skimstream.consumer.config import load_settings
 from skimstream.consumer.configured import configured_stream, decoder_of
 from skimstream.consumer.join import LABEL, Event, Join, JoinError, Waiting
-from skimstream.consumer.label import Label, read
+from skimstream.consumer.label import Label, read, seconds, written
 from skimstream.consumer.stored import stored
+from skimstream.consumer.streams.definition import TimeFormat
 from skimstream.consumer.streams.own import Own
 from skimstream.schemas.decode import Decoder
 from skimstream.schemas.errors import DecodeError
@@ -204,6 +206,27 @@ def test_what_waits_is_bounded_and_clocks_that_are_wrong_release_nothing() -> No
     assert not list(waiting.ready())
     waiting.event("e4", Event(0, None, {}, HOUR + 1.0), 1e9)
     assert [(place, time) for place, _, _, time in waiting.ready()] == [("l/0/4", HOUR + 1.0)]
+    for n in range(5, 9):
+        waiting.label(f"l/0/{n}", Label("e4", True))
+    assert (len(waiting.due), waiting.forgotten) == (2, 4)
+
+
+def test_many_labels_of_one_event_that_never_comes_are_bounded_too() -> None:
+    waiting = Waiting(HOUR, remembered=3)
+    for n in range(10):
+        waiting.label(f"l/0/{n}", Label("x", True))
+    assert sum(map(len, waiting.unknown.values())) + waiting.forgotten == 10
+    assert sum(map(len, waiting.unknown.values())) <= 3
+    waiting.event("x", Event(0, None, {}, 0.0), 0.0)
+    assert len(waiting.due) == 10 - waiting.forgotten
+
+
+@pytest.mark.parametrize("time_format", ["iso8601", "seconds", "milliseconds", "microseconds", "mjd", "jd"])
+def test_times_of_copies_are_read_as_they_were_written(time_format: TimeFormat) -> None:
+    for time in (0.0, 1_795_132_800.0, 1_795_132_800.25):
+        said = written(time, time_format)
+        assert seconds(said, time_format) == pytest.approx(math.ceil(time), abs=1e-4)
+    assert seconds(61_364.0, "mjd") == seconds(2_461_364.5, "jd") == 1_795_132_800.0  # 2026-11-20
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from typer.testing import CliRunner
 
+from skimstream.cli.main import app
 from skimstream.consumer.board import key
 from skimstream.consumer.config import ConfigError, load_settings
 from skimstream.consumer.nights import FIELDS, KEPT_NIGHTS, KEYS, Nights
@@ -62,6 +64,13 @@ def test_settings_tell_topics() -> None:
     assert isinstance(nightly, Nightly)
     assert len(nightly.now()) == nightly.nights == 3
     assert topics_of("alerts", 3).now() == ("alerts",)
+
+
+@pytest.mark.parametrize("verb", [["train", "ztf", "-o", "m"], ["init", "mine"]])
+def test_who_reads_one_topic_says_to_name_a_night(verb: list[str]) -> None:
+    done = CliRunner().invoke(app, [*verb, "--topic", TEMPLATE, "--kafka", "127.0.0.1:1"])
+    assert isinstance(done.exception, ConfigError)
+    assert "name one night's, such as ztf_2" in str(done.exception)
 
 
 def test_redis_forgets_nights_that_are_long_over_and_no_others(store: redis.Redis) -> None:
