@@ -68,6 +68,7 @@ def test_of_a_topic_a_night_it_tells_the_nights(
     found = json.loads(CliRunner().invoke(app, [*ask, "--json"]).stdout)
     assert [(one["name"], one["lag"]) for one in found["partitions"]] == [(f"{last}/0", 1)]
     assert found["topic"] == "alerts_nightly"
+    assert f"{last}/0" in CliRunner().invoke(app, ask, env={"COLUMNS": "120"}).stdout
     mock_cluster.create_topic(tonight, 1)
     table = CliRunner().invoke(app, ask, env={"COLUMNS": "120"}).stdout
     assert f"{tonight}/0" in table
