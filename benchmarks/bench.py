@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,21 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import capacity
+from whole import budget
 from whole.arena import ROOT, Arena, arena, mean_bytes, workload
 from whole.contender import CONTENDERS
 from whole.latency import latency
 from whole.page import rewrite
 from whole.paths import race
 from whole.stages import stages
+from whole.start import starts
 
 FOLDER, PAGE = ROOT / "docs" / "benchmarks", ROOT / "docs" / "performance.md"
 PARTITIONS = 4
 #: Messages by workload: of a full run, and of a quick one.
 COUNTS = {"behaviour": (80_000, 2_000), "ztf": (10_000, 300)}
 PACKAGES = ("confluent-kafka", "fastavro", "numba", "numpy", "redis", "river", "scikit-learn")
-PARTS = ("paths", "stages", "latency")
+PARTS = ("paths", "stages", "latency", "kernels", "start")
 
 
 def main() -> None:
@@ -41,6 +44,10 @@ def main() -> None:
         report["broker"] = where.kind
         for name in wanted:
             report["workloads"][name] = measured(where, name, given)
+        if "start" in wanted_parts(given) and not given.quick:  # compiling takes half a minute
+            report["start"] = starts(where, "behaviour", workload("behaviour", 2_000)[0], given.repeats)
+    if "kernels" in wanted_parts(given) and not given.quick:
+        report["kernels"] = budget.kernels()
     report["machine"]["load_after"] = os.getloadavg()[0]
     print(table(report), file=sys.stderr)
     if given.out:
@@ -66,11 +73,16 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def wanted_parts(given: argparse.Namespace) -> Sequence[str]:
+    """All of them, or those that were asked for."""
+    return given.only or PARTS
+
+
 def measured(where: Arena, name: str, given: argparse.Namespace) -> dict[str, Any]:
     """Everything about one workload."""
     messages, what = workload(name, COUNTS[name][given.quick])
     found: dict[str, Any] = {"what": what, "messages": len(messages), "bytes": round(mean_bytes(messages))}
-    parts = given.only or PARTS
+    parts = wanted_parts(given)
     if "paths" in parts:
         where.fill(name, PARTITIONS, messages)
         others = given.contender or [one for one in CONTENDERS if one != "ours"]
@@ -114,6 +126,7 @@ def table(report: dict[str, Any]) -> str:
             said = late.get("problem") or f"p50 {late['p50_ms']}, p99 {late['p99_ms']}, p99.9 {late['p999_ms']} ms"
             lines.append(f"  at {int(rate):,}/s offered: {said}")
         lines += [f"  {stage:20s} {spent:8.2f} us" for stage, spent in one.get("stages_us", {}).items()]
+    lines += budget.lines(report)
     return "\n".join(lines)
 
 

@@ -65,13 +65,15 @@ def halfspace_ratios() -> dict[str, float]:
 
         return run
 
+    found = {}
+    for trees, height, times in ((10, 8, (1, 50)), (25, 15, (1, 20))):
+        river = rivers(anomaly.HalfSpaceTrees(n_trees=trees, height=height, seed=0))
+        same = HalfSpaceTrees.build(names, "river", n_trees=trees, height=height, seed=0)
+        found[f"halfspace_river_{trees}x{height}"] = ratio(river, lambda same=same: same.score_learn(rows), times)
     river = rivers(anomaly.HalfSpaceTrees(n_trees=10, height=8, seed=0))
-    same = HalfSpaceTrees.build(names, "river", n_trees=10, height=8, seed=0)
     robust = HalfSpaceTrees.build(names, "robust", seed=0)
-    return {
-        "halfspace_river_10x8": ratio(river, lambda: same.score_learn(rows), (1, 50)),
-        "halfspace_robust_25x8_to_river_10x8": ratio(river, lambda: robust.score_learn(rows), (1, 20)),
-    }
+    found["halfspace_robust_25x8_to_river_10x8"] = ratio(river, lambda: robust.score_learn(rows), (1, 20))
+    return found
 
 
 def main() -> None:

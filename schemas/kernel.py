@@ -102,7 +102,8 @@ def run(program, buffer, starts, ends, symbols, tables, out, status):  # type: i
         i += tables[0, ROWS] - good
         if code != OK:
             status[i] = code
-            tables[:, ROWS] = before  # what it has written is overwritten by the next
+            for table in range(len(before)):  # by hand: to assign arrays, numba compiles its message for other shapes
+                tables[table, ROWS] = before[table]  # what was written is overwritten by the next
             i += 1
     return False
 

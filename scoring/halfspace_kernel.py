@@ -124,10 +124,13 @@ def _record(path: Paths, masses: Ints, window: int, first: int, i: int, record: 
     leaves, windows, finished = record
     if len(leaves) == 0:
         return
-    leaves[i] = path[:, -1]
+    mass, begins = masses[(window + 1) % 2], i == 0 or window - first != windows[i - 1]
     windows[i] = window - first
-    if i == 0 or windows[i] != windows[i - 1]:
-        finished[windows[i]] = masses[(window + 1) % 2]
+    for tree in range(len(path)):  # by hand: to assign arrays, numba compiles its message for other shapes
+        leaves[i, tree] = path[tree, -1]
+        if begins:
+            for node in range(mass.shape[1]):
+                finished[windows[i], tree, node] = mass[tree, node]
 
 
 @njit(cache=True, nogil=True)

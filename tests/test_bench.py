@@ -8,6 +8,7 @@ import pytest
 
 import gate
 from gate import Fall, falls, judge, ratios_of
+from whole import budget
 from whole.page import between, rewrite, tables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,6 +85,24 @@ def test_delays_have_a_table_of_their_own() -> None:
     found = tables(last)
     assert "| 10,000 | 40.0 | 200.5 | 300.0 | 100 |" in found
     assert "| 50,000 | the worker didn't start | | | |" in found
+
+
+def test_goals_are_met_or_not_or_not_measured() -> None:
+    last: dict[str, Any] = {"workloads": {"behaviour": {"ratios": {"naive": 40.0, "quix": 9.9}}}}
+    last["workloads"]["ztf"] = {"contenders": {"ours": {"cpu_us": 499.0}}}
+    found = budget.lines(last)
+    assert "| whole path, events, against (a) | ≥ 40 x | 40 | met |" in found
+    assert "| whole path, events, against (c) | ≥ 10 x | 9.9 | **not met** |" in found
+    assert "| a visit of 10,000 ZTF alerts | ≤ 5 s of CPU | 4.99 | met |" in found
+    assert "| whole path, ZTF alerts, against (a) | ≥ 25 x |  | not measured |" in found
+    assert len(found) == 5 + len(budget.GOALS)
+    assert budget.lines({"workloads": {}}) == []
+
+
+def test_a_quick_run_says_nothing_of_goals() -> None:
+    last = {**json.loads(REPORT.read_text()), "start": {"warm_s": 1.0, "first_s": 31.0}}
+    assert "### Goals" not in tables({**last, "quick": True})
+    assert "| the first start ever, which compiles | ≤ 30 s | 31 | **not met** |" in tables({**last, "quick": False})
 
 
 def test_only_what_is_between_the_marks_is_rewritten(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from whole import budget
 from whole.contender import CONTENDERS
 
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
@@ -21,6 +22,8 @@ def tables(report: Mapping[str, Any]) -> str:
     ]
     if report["quick"]:
         lines += ["**A quick run: few messages, most of which go onto an empty board. Indicative only.**", ""]
+    else:
+        lines += budget.lines(report)
     for name, one in report["workloads"].items():
         lines += [f"### {name}", "", f"{one['what']}; {one['messages']:,} messages of {one['bytes']:,} bytes.", ""]
         lines += _paths(one) + _stages(one) + _latency(one)
