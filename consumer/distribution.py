@@ -3,6 +3,7 @@
 The frozen part's, as only its scores mean the same in every night; a percentile's median is a half by construction.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,9 @@ def counts_of(nights: Ints, frozen: Floats) -> dict[int, dict[int, int]]:
     """
     scored = ~np.isnan(frozen)
     hundredths = np.clip(np.rint(frozen[scored] * 100), -FARTHEST, FARTHEST).astype(np.int64)
-    pairs, counts = np.unique(np.column_stack([nights[scored], hundredths]), axis=0, return_counts=True)
-    found = {}
-    for night in np.unique(pairs[:, 0]).tolist():
-        its = pairs[:, 0] == night
-        found[night] = dict(zip(pairs[its, 1].tolist(), counts[its].tolist(), strict=True))
+    found: dict[int, dict[int, int]] = {}
+    for (night, place), many in Counter(zip(nights[scored].tolist(), hundredths.tolist(), strict=True)).items():
+        found.setdefault(night, {})[place] = many
     return found
 
 

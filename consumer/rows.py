@@ -68,7 +68,9 @@ def rows_of(
 def _asked(partition: Partition, featured: Featured, scores: Scores, matched: Bools) -> dict[int, dict[str, bool]]:
     """The events above some rule's bar that meet its conditions: by place, the rules and whether they have channels."""
     stream, columns, rules = partition.stream, featured.columns, partition.monitor.rules
-    found = {}
+    found: dict[int, dict[str, bool]] = {}
+    if not matched.any():
+        return found
     for i, known in _verdicts(partition, featured, scores, np.flatnonzero(matched.any(axis=1))).items():
         row = int(featured.rows[i])
         record = {
@@ -97,6 +99,8 @@ def _alert(
 
 def _details(partition: Partition, featured: Featured, scores: Scores, chosen: Ints) -> dict[int, dict[str, Any]]:
     """All that is to be known of the chosen events, by their place in the batch."""
+    if not len(chosen):
+        return {}  # as of most small batches of a night whose list is full
     stream, columns, parts = partition.stream, featured.columns, partition.ensemble.parts
     why = partition.explain(featured.matrix, scores, chosen)
     calibrated = partition.model.probability

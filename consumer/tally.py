@@ -34,12 +34,14 @@ def account(work: Work, featured: Featured, scores: Scores, tally: Tally, metric
     metrics.consumed.labels(stream).inc(consumed)
     metrics.scored.labels(stream).inc(len(scores.score) - warming)
     for reason, count in {**featured.unscored, "warming": warming}.items():
-        tally.add(tally.unscored, reason, count)
-        metrics.unscored.labels(stream, reason).inc(count)
+        if count:
+            tally.add(tally.unscored, reason, count)
+            metrics.unscored.labels(stream, reason).inc(count)
     for _, error in work.dead:
         tally.add(tally.dead, error.reason)
         metrics.rejected.labels(stream, error.reason).inc()
-    metrics.dead.labels(stream, "delivered").inc(len(work.dead))
+    if work.dead:
+        metrics.dead.labels(stream, "delivered").inc(len(work.dead))
     metrics.consumed_bytes.labels(stream).inc(sum(map(len, filter(None, batch.values))))
     metrics.batch.observe(consumed)
     metrics.observe_scores(scores)

@@ -90,7 +90,7 @@ class Explanations:
         noun: str = "events",
         contributions: Mapping[str, Floats] | None = None,
     ) -> None:
-        self.reference, self.features, self.units, self.noun = reference, features, units, noun
+        self.reference, self.noun = reference, noun
         parts = contributions or {}
         percentile, rarity = reference.places(rows)
         shares, weight = weigh(rarity, np.array([*parts.values()]).reshape(len(parts), *rows.shape))
@@ -107,28 +107,30 @@ class Explanations:
 
         # By row, the weightiest first; reasons and tables are slices of these.
         self._order: list[list[int]] = order.tolist()
+        self._feature, self._unit, self._seen = (
+            np.array(column, object)[order].tolist() for column in (features, units, reference.rows.astype(np.int64))
+        )
         self._there: list[int] = there.sum(axis=1).tolist()
         self._speaking: list[int] = (weight > 0).sum(axis=1).tolist()
         self._value = rows[each, order].tolist()
         self._percentile = column(percentile, 6)
         self._deviation = column(reference.deviation(rows), 3)
         self._shares = {part: column(share, 4) for part, share in zip(parts, shares, strict=True)}
-        self._rows: list[int] = reference.rows.astype(np.int64).tolist()
 
     def reasons(self, row: int, top: int = TOP) -> list[Reason]:
         """The `top` features that speak for an anomaly, the weightiest first."""
         low, high = self.reference.usual_low, self.reference.usual_high
         return [
             Reason(
-                self.features[f],
-                self.units[f],
+                self._feature[row][place],
+                self._unit[row][place],
                 self._value[row][place],
                 self._percentile[row][place],
                 float(low[f]),
                 float(high[f]),
                 cast(float, self._deviation[row][place]),
                 {part: share[row][place] for part, share in self._shares.items()},
-                self._rows[f],
+                self._seen[row][place],
                 self.noun,
             )
             for place, f in enumerate(self._order[row][: min(top, self._speaking[row])])
@@ -137,12 +139,11 @@ class Explanations:
     def table(self, row: int) -> dict[str, Any]:
         """All features that are there as columns, the weightiest first: for JSON, so None for NaN, and rounded."""
         n = self._there[row]
-        order = self._order[row][:n]
         return {
-            "feature": [self.features[f] for f in order],
-            "unit": [self.units[f] for f in order],
+            "feature": self._feature[row][:n],
+            "unit": self._unit[row][:n],
             "percentile": self._percentile[row][:n],
-            "rows": [self._rows[f] for f in order],
+            "rows": self._seen[row][:n],
             "deviation": self._deviation[row][:n],
             "contributions": {part: share[row][:n] for part, share in self._shares.items()},
         }

@@ -10,6 +10,7 @@ import time
 import numpy as np
 
 from skimstream.cli.models import load_model
+from skimstream.cli.run import settle
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.config import load_settings
 from skimstream.consumer.partition import Partition
@@ -44,7 +45,14 @@ def main() -> None:
         return over or (said[0] and time.time() - last[0] > IDLE_SECONDS)
 
     settings = load_settings(None, settings_of(spec))
-    run_worker(settings, load_model(spec.stream, None), done, make=Watched, began=made.append)
+    run_worker(
+        settings,
+        load_model(spec.stream, None),
+        done,
+        ready=lambda port, problem: settle(),
+        make=Watched,
+        began=made.append,
+    )
     found = np.concatenate(delays)
     settled = found[int(SETTLED * len(found)) :]
     shares = {name: round(float(np.percentile(settled, share)), 1) for name, share in SHARES.items()}

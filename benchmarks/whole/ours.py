@@ -3,6 +3,7 @@
 from typing import Any
 
 from skimstream.cli.models import load_model
+from skimstream.cli.run import settle
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.config import load_settings
 from skimstream.consumer.run import run as run_worker
@@ -26,7 +27,14 @@ def run(spec: Spec, meter: Meter) -> None:
         return over
 
     settings = load_settings(None, settings_of(spec))
-    run_worker(settings, load_model(spec.stream, None), done, make=Timed, began=made.append)
+    run_worker(
+        settings,
+        load_model(spec.stream, None),
+        done,
+        ready=lambda port, problem: settle(),
+        make=Timed,
+        began=made.append,
+    )
 
 
 def settings_of(spec: Spec) -> dict[str, Any]:

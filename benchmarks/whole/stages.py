@@ -13,6 +13,7 @@ import redis
 from prometheus_client import CollectorRegistry
 
 from skimstream.cli.models import load_model
+from skimstream.cli.run import settle
 from skimstream.consumer.address import Address
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.board import Board
@@ -73,6 +74,7 @@ def stages(name: str, messages: list[bytes], store: redis.Redis, repeats: int) -
     """
     found: list[dict[str, float]] = []
     once(name, messages[: 4 * BATCH], store)  # what is compiled once
+    settle()  # as `skim run` does
     for _ in range(repeats):
         found.append({**once(name, messages, store), REFERENCE: reference(name, messages[:READ])})
     ratios = [{stage: one[REFERENCE] / max(one[stage], 1e-3) for stage in STAGES} for one in found]

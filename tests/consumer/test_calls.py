@@ -151,3 +151,14 @@ def test_an_alert_takes_few_calls_beyond_its_batch(path: Callable[[str], Path], 
     assert many < few
     by_batch = (few - many) / (1 / 50 - 1 / 250)
     assert many - by_batch / 250 <= 8, (few, many)
+
+
+def test_a_small_batch_that_changes_no_list_costs_no_explanations(
+    path: Callable[[str], Path], store: redis.Redis
+) -> None:
+    one, events = path("behaviour"), sessions(WARM + 40, users=200)
+    fill(store, one.worker, "behaviour")
+    one.calls(events[:WARM])
+    one.worker.board.floors = dict.fromkeys(one.worker.board.floors, 1.0)  # nobody gets there
+    calls = [4 * one.calls(events[at : at + 4]) for at in range(WARM, WARM + 40, 4)]
+    assert np.median(calls) <= 1_550, calls  # some are notable, and have a line
