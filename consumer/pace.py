@@ -4,6 +4,7 @@ Under load batches grow, since each partition's batch costs a round trip and a m
 with little to do they are small and soon, so that an event is on the board tens of milliseconds after it came.
 """
 
+import math
 from collections.abc import Sequence
 
 from .batch import Batch
@@ -12,8 +13,8 @@ from .batch import Batch
 MOST_BYTES = 64 << 20
 # Turns of the loop a second while nothing comes: 50, some permille of a core.
 LEAST_SECONDS = 0.02
-# A batch is waited for that many times as long as the last one took: then what a batch costs by itself takes no more
-# than a quarter of the time, however many partitions share the messages.
+# Batches are waited for that many times as long as they cost by themselves, whatever is in them: then that is no more
+# than a quarter of the time, however many partitions share the messages. What is in them adds no wait, only work.
 PATIENCE = 3.0
 
 
@@ -33,6 +34,7 @@ class Pace:
         self.least = self.size = size
         self.most = max(size, most)
         self.longest = self.seconds = seconds
+        self.cost = math.inf  # seconds, the least that a batch has taken
 
     def took(self, batches: Sequence[Batch], seconds: float) -> None:
         """The last batches, and how long they took."""
@@ -43,4 +45,7 @@ class Pace:
             self.size = max(self.least, min(2 * self.size, self.most, bearable))
         elif count < self.size // 4:
             self.size = max(self.least, self.size // 2)
-        self.seconds = min(self.longest, max(LEAST_SECONDS, PATIENCE * seconds))
+        self.seconds = min(self.longest, LEAST_SECONDS)
+        if batches:
+            self.cost = min(self.cost, seconds / len(batches))
+            self.seconds = min(self.longest, max(LEAST_SECONDS, PATIENCE * self.cost * len(batches)))

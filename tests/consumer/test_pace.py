@@ -48,10 +48,21 @@ def test_it_never_grows_unless_it_may() -> None:
 @pytest.mark.parametrize(
     ("took", "waits"), [(0.0, LEAST_SECONDS), (0.01, PATIENCE * 0.01), (1.0, 0.1)], ids=["idle", "some", "much"]
 )
-def test_the_wait_follows_the_work(took: float, waits: float) -> None:
+def test_the_wait_follows_what_a_batch_costs(took: float, waits: float) -> None:
     pace = Pace(500, 0.1, most=500)
     pace.took(batches(7), took)
     assert pace.seconds == waits
+
+
+def test_what_is_in_a_batch_adds_no_wait() -> None:
+    pace = Pace(500, 0.5, most=500)
+    pace.took(batches(1, 1), 0.02)
+    pace.took(batches(450), 5.0)
+    assert pace.seconds == PATIENCE * 0.01
+    pace.took(batches(90, 80, 90, 80), 0.4)
+    assert pace.seconds == 4 * PATIENCE * 0.01
+    pace.took([], 0.0)
+    assert pace.seconds == LEAST_SECONDS
 
 
 def test_no_wait_is_longer_than_asked_for() -> None:
