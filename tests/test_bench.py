@@ -105,6 +105,12 @@ def test_a_quick_run_says_nothing_of_goals() -> None:
     assert "| the first start ever, which compiles | ≤ 30 s | 31 | **not met** |" in tables({**last, "quick": False})
 
 
+def test_what_a_batch_costs_is_told() -> None:
+    last = json.loads(REPORT.read_text())
+    last["workloads"]["behaviour"]["costs"] = {"batch_us": 1234.5, "event_us": 16.27}
+    assert "a batch takes 1,234 µs and each event in it 16.3 µs" in tables(last)
+
+
 def test_only_what_is_between_the_marks_is_rewritten(tmp_path: Path) -> None:
     page, last = tmp_path / "page.md", json.loads(REPORT.read_text())
     page.write_text(PAGE.read_text())

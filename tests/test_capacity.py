@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from capacity import LOADS, MOST_BUSY, Load, between, drain, explained, fullest, need, tables, waiting
+from pacing import Costs, delays
+from skimstream.consumer.pace import LEAST_SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
 VISITS = Load("visits", "ztf", 40_000, 37.0, 66_000, 0, 0, 37.0)
@@ -60,6 +62,27 @@ def test_costs_must_explain_what_was_measured() -> None:
     assert "Not to be relied on" not in tables(measured(110.0))
     for doubtful in (measured(250.0), measured(50.0), measured(110.0, quick=True)):
         assert "Not to be relied on" in tables(doubtful)
+
+
+def test_a_simulated_worker_is_as_late_as_its_waits_and_its_work() -> None:
+    p50, p99 = delays(1_000.0, 20.0, 1, Costs(batch=0.0, event=0.0))
+    assert (p50, p99) == pytest.approx((LEAST_SECONDS / 2, LEAST_SECONDS), rel=0.1)
+    slow = delays(1_000.0, 20.0, 4, Costs(batch=0.005, event=0.0))  # waits 60 ms, then 4 batches of 5 ms
+    assert slow[0] == pytest.approx(0.04 + 0.0125, rel=0.1)
+    assert delays(10_000.0, 20.0, 4, Costs(0.001, 200e-6))[1] > 5.0  # half as fast as what comes
+
+
+def test_delays_must_be_explained_too() -> None:
+    report = measured(110.0)
+    one = report["workloads"]["ztf"] | {"costs": {"batch_us": 1_000.0, "event_us": 20.0}}
+    one["contenders"] = {"ours": {"cpu_us": 110.0, "wall_us": 220.0}, "bare": {"cpu_us": 50.0}}
+    simulated = 1e3 * delays(1_000.0, 20.0, 4, Costs(2e-3, 140e-6))[0]
+    for times, doubtful in ((1.0, False), (1.9, False), (2.1, True), (0.4, True)):
+        one["latency"] = {"1000": {"p50_ms": times * simulated, "p99_ms": 100.0}, "50000": {"problem": "behind"}}
+        report["workloads"] = {"ztf": one}
+        found = tables(report)
+        assert ("Not to be relied on" in found) == doubtful
+        assert f"| 1,000 | {times * simulated:.0f}, 100 | {simulated:.0f}, " in found
 
 
 def test_the_page_has_what_the_last_run_comes_to() -> None:

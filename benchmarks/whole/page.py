@@ -53,6 +53,12 @@ def _stages(one: Mapping[str, Any]) -> list[str]:
         known = name in one["stage_ratios"]
         label = name if known else f"beside them: {name} reads the same event"
         lines.append(f"| {label} | {spent:,.3g} | {f'{100 * spent / whole:.0f} %' if known else ''} |")
+    if "costs" in one:
+        batch, event = one["costs"]["batch_us"], one["costs"]["event_us"]
+        lines += [
+            "",
+            f"Where a night's list is full, a batch takes {batch:,.0f} µs and each event in it {event:,.3g} µs.",
+        ]
     return [*lines, ""]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import fastavro
+import numpy as np
 import redis
 from prometheus_client import CollectorRegistry
 
@@ -30,6 +31,8 @@ from skimstream.scoring.ensemble import Ensemble
 
 BATCH = 500
 REFERENCE, READ = "fastavro", 1_000
+#: Messages of which it is told what a batch costs, and the other size that these then have.
+COSTED, SMALL = 4_000, 5
 #: In the order of the path.
 MODELS = ("forest", "half-space trees", "sliding forest")
 STAGES = ("decode", "features", *MODELS, "calibrate, combine", "rows", "commit")
@@ -81,6 +84,7 @@ def stages(name: str, messages: list[bytes], store: redis.Redis, repeats: int) -
     return {
         "stages_us": {stage: median(one[stage] for one in found) for stage in (*STAGES, REFERENCE)},
         "stage_ratios": {stage: median(one[stage] for one in ratios) for stage in STAGES},
+        "costs": batch_cost(name, messages, store, repeats),
     }
 
 
@@ -102,8 +106,22 @@ def reference(name: str, messages: list[bytes]) -> float:
     return 1e6 * (time.process_time() - began) / len(messages)
 
 
-def once(name: str, messages: list[bytes], store: redis.Redis) -> dict[str, float]:
-    """One pass of all messages through one partition."""
+def batch_cost(name: str, messages: list[bytes], store: redis.Redis, repeats: int) -> dict[str, float]:
+    """What a batch costs by itself and what an event in it does, microseconds of CPU, where a night's list is full.
+
+    From the same messages in batches of two sizes: an event takes `event_us` + `batch_us` / size.
+    """
+    few = messages[:COSTED]
+    pairs = [[sum(once(name, few, store, size, full=True).values()) for size in (SMALL, BATCH)] for _ in range(repeats)]
+    batches = [(small - large) / (1 / SMALL - 1 / BATCH) for small, large in pairs]
+    events = [large - batch / BATCH for (_, large), batch in zip(pairs, batches, strict=True)]
+    return {"batch_us": median(batches), "event_us": median(events)}
+
+
+def once(
+    name: str, messages: list[bytes], store: redis.Redis, size: int = BATCH, full: bool = False
+) -> dict[str, float]:
+    """One pass of all messages through one partition. full: as if all nights' lists were full of worse anomalies."""
     store.flushall()
     stream, watch = stream_of(name), Stopwatch()
     metrics = Metrics(CollectorRegistry(), name, stream.unscored_reasons)
@@ -112,11 +130,13 @@ def once(name: str, messages: list[bytes], store: redis.Redis) -> dict[str, floa
     begun = worker.checkpoints.begin("t/0", 0, worker.chosen.model.id)
     partition, tally = Partition(Address("t", 0), stream, worker.chosen.model, begun), Tally()
     with ExitStack() as stack:
+        if full:
+            stack.enter_context(patch.object(board, "floor", lambda night: np.inf))
         for stage, part, method in parts_of(partition.ensemble):
             timed = watch.around(stage, getattr(type(part), method))
             stack.enter_context(patch.object(type(part), method, timed))
-        for at in range(0, len(messages), BATCH):
-            values: list[bytes | None] = list(messages[at : at + BATCH])
+        for at in range(0, len(messages), size):
+            values: list[bytes | None] = list(messages[at : at + size])
             stop = at + len(values)
             batch = Batch(Address("t", 0), at, stop, list(range(at, stop)), values, [0] * len(values))
             with watch("decode"):
