@@ -43,7 +43,7 @@ def _late(share: str) -> Callable[[Report], float]:
 
 
 def _visit(report: Report) -> float:
-    return VISIT * report["workloads"]["ztf"]["contenders"]["ours"]["cpu_us"] / 1e6
+    return float(VISIT * report["workloads"]["ztf"]["contenders"]["ours"]["cpu_us"] / 1e6)
 
 
 GOALS = (
