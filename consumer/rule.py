@@ -25,7 +25,8 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 # Metrics, checkpoints and messages bear a rule's name.
 NAME = r"^[\w .+-]{1,64}$"
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([smhd])\s*$")
-_CONDITION = re.compile(r"^\s*([A-Za-z_][\w.]*)\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*$", re.DOTALL)
+FIELD = r"[A-Za-z_][\w.]*"
+_CONDITION = re.compile(rf"^\s*({FIELD})\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*$", re.DOTALL)
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,

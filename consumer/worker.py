@@ -42,6 +42,7 @@ from .partition import Featured, Partition
 from .patience import Interrupted, Patience, Unavailable, kind_of, later
 from .pulse import Pulse
 from .rows import rows_of
+from .rule_fields import doubts
 from .streams.base import Stream
 from .tally import Tally, account
 from .watch import Watch, nothing
@@ -126,6 +127,7 @@ class Worker:
             raise
 
     def _run(self, source: Batches, pace: Pace) -> None:
+        self.doubt()
         self.patience = Patience(source.idle, self._trouble, lambda: self._over(source))
         reported = 0.0
         while not self.stopping():
@@ -336,9 +338,15 @@ class Worker:
     def heed(self, source: Batches) -> None:
         """See whether the rules have changed, and judge by them from the next batch on."""
         if self.watch.refresh():
+            self.doubt()
             for address, partition in self.partitions.items():
                 partition.heed(self.watch.rulebook.book.rules, self.sharing(source, address.topic))
         self.watch.observe(self.partitions.values())
+
+    def doubt(self) -> None:
+        """Warn of rules that no event can meet."""
+        for doubt in doubts(self.watch.rulebook.book.rules, self.stream):
+            log.warning("a rule in vain", extra={"reason": doubt})
 
     def sharing(self, source: Batches, topic: str) -> int:
         """How many partitions share a night's alerts; asked only if a rule wants to know."""

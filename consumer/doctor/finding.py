@@ -91,6 +91,7 @@ KNOWN = MappingProxyType(
             PROBLEM,
             "`skim models rollback STREAM`, or activate another: workers go on with their own",
         ),
+        "rule-field": (WARNING, "correct `where`; docs/monitor.md says which fields there are"),
         "kernels-cold": (WARNING, "`skim warmup` compiles them now; else the first start takes up to half a minute"),
         "kernels-unwritable": (WARNING, "set NUMBA_CACHE_DIR to a folder of skim's own, else every start compiles"),
         "disk-space": (WARNING, "make room"),

@@ -11,6 +11,8 @@ from ..board import key
 from ..client_files import CredentialsError
 from ..config import Settings
 from ..configured import configured_stream
+from ..rule import for_stream
+from ..rule_fields import doubts
 from . import brokers, machine, store
 from .finding import Check, Finding, found, ok
 
@@ -27,8 +29,20 @@ def checks(settings: Settings, load: Callable[[], Model]) -> Mapping[str, Check]
         "workers": partial(workers, settings, settings.board.name or stream.name),
         "registry": partial(machine.registry, settings),
         "model": partial(machine.model, settings, load),
+        "rules": partial(rules, settings),
         "machine": partial(machine.machine, settings),
     }
+
+
+def rules(settings: Settings) -> Iterator[Finding]:
+    """Rules that no event can meet; nothing is said where there are no rules."""
+    stream = configured_stream(settings)
+    ours = for_stream(settings.monitor, stream.name)
+    asked = doubts(ours, stream)
+    for doubt in asked:
+        yield found("rules", "rule-field", doubt)
+    if ours and not asked:
+        yield ok("rules", f"{len(ours)} of {stream.name}")
 
 
 def workers(settings: Settings, board: str) -> Iterator[Finding]:

@@ -91,6 +91,7 @@ class Stream(Protocol):
     features: tuple[str, ...]
     units: tuple[str, ...]
     unscored_reasons: tuple[str, ...]
+    described: tuple[str, ...]  # the names in what `describe` gives
 
     def schema(self) -> Mapping[str, Any] | None:
         """The pinned schema of the framing "plain"; None where messages bring their own."""

@@ -39,6 +39,7 @@ class Behaviour:
     features: tuple[str, ...] = FEATURES
     units: tuple[str, ...] = UNITS
     unscored_reasons: tuple[str, ...] = ("warming",)
+    described: tuple[str, ...] = ("transaction_date", "device_type", "geolocation_city", "transaction_amount")
 
     def __init__(self, capacity: int = CAPACITY, lifetime: int = LIFETIME) -> None:
         self.capacity = capacity
@@ -85,9 +86,12 @@ class Behaviour:
 
     def describe(self, columns: Columns, row: int) -> Mapping[str, float | int | str | None]:
         """When, where, on what, how much."""
-        texts = {name: columns.text(name).at(row) for name in ("transaction_date", "device_type", "geolocation_city")}
-        amount = columns.number("transaction_amount")[row]
-        return {**texts, "transaction_amount": float(amount) if np.isfinite(amount) else None}
+        *texts, number = self.described
+        amount = columns.number(number)[row]
+        return {
+            **{name: columns.text(name).at(row) for name in texts},
+            number: float(amount) if np.isfinite(amount) else None,
+        }
 
     def light_curve(self, columns: Columns, row: int) -> None:
         """None: sessions have no brightness."""

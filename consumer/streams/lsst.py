@@ -30,6 +30,7 @@ _IN_NJY = (
 )
 _A_DAY = ("linear_trend", "linear_trend_sigma", "linear_fit_slope", "linear_fit_slope_sigma", "maximum_slope")
 _UNITS = {**dict.fromkeys(_IN_NJY, "nJy"), **dict.fromkeys(_A_DAY, "nJy/day")}
+SHOWN = ("midpointMjdTai", "ra", "dec", "psfFlux", "psfFluxErr", "snr", "reliability")
 
 
 class Lsst:
@@ -47,6 +48,7 @@ class Lsst:
     features: tuple[str, ...] = tuple(f"{band}_{name}" for band in BANDS for name in FEATURES)
     units: tuple[str, ...] = tuple(_UNITS.get(name, "1") for _ in BANDS for name in FEATURES)
     unscored_reasons: tuple[str, ...] = UNSCORED_REASONS
+    described: tuple[str, ...] = (*SHOWN, "band", "ssObjectId")
 
     def __init__(
         self,
@@ -109,8 +111,7 @@ class Lsst:
 
     def describe(self, columns: Columns, row: int) -> Mapping[str, float | int | str | None]:
         """The source's place, time, band, flux (nJy) and reliability, by the survey's names; whose it is."""
-        names = ("midpointMjdTai", "ra", "dec", "psfFlux", "psfFluxErr", "snr", "reliability")
-        values = {name: _or_none(columns.number(f"diaSource.{name}")[row]) for name in names}
+        values = {name: _or_none(columns.number(f"diaSource.{name}")[row]) for name in SHOWN}
         solar = int(columns.integer("diaSource.ssObjectId")[row])
         band = columns.text("diaSource.band").at(row) or ""
         return {**values, "band": band.lower(), "ssObjectId": str(solar) if solar > 0 else None}

@@ -34,6 +34,9 @@ FILTER_SALT = np.uint64(0x9E3779B97F4A7C15)
 Products = Literal["all", "image"]
 
 
+SHOWN = ("dataproduct_type", "instrument_name", "filters", "target_name", "proposal_id")
+
+
 class Observation:
     """The stream `observation`. products: score all types of product, or images alone."""
 
@@ -48,6 +51,7 @@ class Observation:
     features: tuple[str, ...] = FEATURES
     units: tuple[str, ...] = UNITS
     unscored_reasons: tuple[str, ...] = ("other_product", "warming")
+    described: tuple[str, ...] = (*SHOWN, *NUMBERS)
 
     def __init__(self, products: Products = "all") -> None:
         self.products = products
@@ -98,8 +102,7 @@ class Observation:
 
     def describe(self, columns: Columns, row: int) -> Mapping[str, float | int | str | None]:
         """What, with what, where, when."""
-        names = ("dataproduct_type", "instrument_name", "filters", "target_name", "proposal_id")
-        texts = {name: columns.text(name).at(row) for name in names}
+        texts = {name: columns.text(name).at(row) for name in SHOWN}
         return {**texts, **{name: _or_none(columns.number(name)[row]) for name in NUMBERS}}
 
     def light_curve(self, columns: Columns, row: int) -> None:

@@ -64,6 +64,7 @@ class Own:
     def __init__(self, of: Definition, capacity: int = CAPACITY, lifetime: int = LIFETIME) -> None:
         self.definition, self.capacity, self.lifetime = of, capacity, lifetime
         self.name = of.name
+        self.described: tuple[str, ...] = (of.time, *of.entities, *of.numbers, *of.categories)[:SHOWN]
         self.key_field = of.key
         self.framing: Choice = of.framing or ("plain" if of.schema_file else "auto")
         self.plan = of.plan
@@ -222,9 +223,7 @@ class Own:
 
     def describe(self, columns: Columns, row: int) -> Mapping[str, float | int | str | None]:
         """When, and the first fields."""
-        of = self.definition
-        shown = (of.time, *of.entities, *of.numbers, *of.categories)[:SHOWN]
-        found = {name: self.said(columns, name, row) for name in shown}
+        found = {name: self.said(columns, name, row) for name in self.described}
         return {name: one[:ID_BYTES] if isinstance(one, str) else one for name, one in found.items()}
 
     def light_curve(self, columns: Columns, row: int) -> None:

@@ -72,6 +72,9 @@ class Gate:
         )
 
 
+SHOWN = ("jd", "ra", "dec", "magpsf", "sigmapsf", "rb", "drb", "distnr")
+
+
 class Ztf:
     """The stream `ztf`.
 
@@ -91,6 +94,7 @@ class Ztf:
     )
     features: tuple[str, ...] = tuple(f"{BANDS[band]}_{name}" for band in SCORED_BANDS for name in FEATURES)
     units: tuple[str, ...] = tuple(_UNITS.get(name, "1") for _ in SCORED_BANDS for name in FEATURES)
+    described: tuple[str, ...] = (*SHOWN, "band")
     # In order of importance; an alert is counted under the first that holds.
     unscored_reasons: tuple[str, ...] = (
         "no_object_id",
@@ -183,8 +187,7 @@ class Ztf:
 
     def describe(self, columns: Columns, row: int) -> Mapping[str, float | int | str | None]:
         """The candidate's place, time, band, brightness and real/bogus."""
-        names = ("jd", "ra", "dec", "magpsf", "sigmapsf", "rb", "drb", "distnr")
-        values = {name: _or_none(columns.number(f"candidate.{name}")[row]) for name in names}
+        values = {name: _or_none(columns.number(f"candidate.{name}")[row]) for name in SHOWN}
         return {**values, "band": BANDS[int(columns.number("candidate.fid")[row])]}
 
     def light_curve(self, columns: Columns, row: int) -> LightCurve:
