@@ -12,9 +12,11 @@ whose Redis went back in time; and read under the same condition.
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import chain, compress, repeat
+from operator import add, is_not, itemgetter
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from .fence import Fence, Stale
 FORMAT, VERSION = "skimstream-checkpoint", 1
 # A row's CRC-32 and `seen`, before the row itself; zeros at its end are left out.
 HEAD = np.dtype([("check", "<u4"), ("seen", "<i8")])
+CHECKED = itemgetter(slice(HEAD["check"].itemsize, None))  # what the CRC-32 is of, beside the key
 SWEPT = 500  # entities looked at for outlived ones, a checkpoint
 
 
@@ -126,7 +129,7 @@ class Checkpoints:
         """Those of the keys that the checkpoint holds, their `seen`, their rows. Raises `CheckpointError`, `Stale`."""
         answer: Any = self._recall(
             keys=[*self._keys("checkpoints"), key(self.stream, "state", partition)],
-            args=[partition, fence.checkpoint, *(one.tobytes() for one in keys)],
+            args=[partition, fence.checkpoint, *_names(keys)],
         )
         where = key(self.stream, "state", partition)
         status, *found = answer
@@ -137,8 +140,8 @@ class Checkpoints:
                 where,
                 f"{_text(found[0])} entities, {fence.entities} were saved; Redis's maxmemory-policy must be noeviction",
             )
-        there = np.array([value is not None for value in found], np.bool_)
-        seen, rows = unpack(keys[there], [value for value in found if value is not None], dtype, where)
+        there = np.fromiter(map(is_not, found, repeat(None)), np.bool_, len(found))
+        seen, rows = unpack(keys[there], list(compress(found, there)), dtype, where)
         return keys[there], seen, rows
 
     def sweep(self, partition: str, cursor: int, dtype: np.dtype[Any]) -> tuple[int, Keys, Ints]:
@@ -168,9 +171,7 @@ class Checkpoints:
         blob = _format(saved, learned)
         digest = _digest(blob)
         keys, seen, rows = changes
-        pairs: list[bytes] = []
-        for name, row in zip(keys, pack(keys, seen, rows), strict=True):
-            pairs += [name.tobytes(), row]
+        pairs = chain.from_iterable(zip(_names(keys), pack(keys, seen, rows), strict=True))
         answer: Any = self._write(
             keys=[
                 *self._keys("offsets", "checkpoints"),
@@ -186,7 +187,7 @@ class Checkpoints:
                 saved.model if switched else "",
                 str(len(keys)),
                 *pairs,
-                *(one.tobytes() for one in outlived),
+                *_names(outlived),
             ],
         )
         status, *stored = (_text(part) for part in answer)
@@ -206,27 +207,36 @@ class Checkpoints:
 
 def pack(keys: Keys, seen: Ints, rows: Rows) -> list[bytes]:
     """Each entity as bytes: CRC-32 of all the rest and of its key, `seen`, the row without the zeros at its end."""
-    packed = []
-    for name, number, row in zip(keys, seen.astype("<i8"), rows, strict=True):
-        body = number.tobytes() + row.tobytes().rstrip(b"\0")
-        packed.append(zlib.crc32(name.tobytes() + body).to_bytes(4, "little") + body)
-    return packed
+    if not len(keys):
+        return []
+    heads = np.zeros(len(keys), HEAD)
+    heads["seen"] = seen
+    tails = np.ascontiguousarray(rows).view(f"S{rows.dtype.itemsize}").tolist()  # numpy leaves zeros at the end out
+    bodies = map(add, heads["seen"].copy().view("V8").tolist(), tails)
+    heads["check"] = _checks(keys, bodies)
+    return list(map(add, heads.view(f"V{HEAD.itemsize}").tolist(), tails))
 
 
 def unpack(keys: Keys, packed: Sequence[bytes], dtype: np.dtype[Any], where: str) -> tuple[Ints, Rows]:
     """What `pack` has packed: `seen` and rows of `dtype`. Raises `CheckpointError`."""
-    size = dtype.itemsize
-    buffer = bytearray(size * len(packed))
-    seen = np.zeros(len(packed), np.int64)
-    for i, value in enumerate(packed):
-        body = value[HEAD.itemsize :]
-        if len(value) < HEAD.itemsize or len(body) > size:
-            raise CheckpointError(where, f"an entity of {len(value)} bytes, {HEAD.itemsize + size} at most are right")
-        if zlib.crc32(keys[i].tobytes() + value[4:]) != int.from_bytes(value[:4], "little"):
-            raise CheckpointError(where, f"the entity {keys[i].tobytes().hex()} is damaged")
-        seen[i] = int.from_bytes(value[4 : HEAD.itemsize], "little", signed=True)
-        buffer[i * size : i * size + len(body)] = body
-    return seen, np.frombuffer(buffer, dtype)
+    most = HEAD.itemsize + dtype.itemsize
+    sizes = np.fromiter(map(len, packed), np.int64, len(packed))
+    for size in sizes[(sizes < HEAD.itemsize) | (sizes > most)][:1]:
+        raise CheckpointError(where, f"an entity of {size} bytes, {most} at most are right")
+    whole = np.array(packed, f"S{most}").view([("head", HEAD), ("row", dtype)])  # with zeros at the end again
+    for one in keys[whole["head"]["check"] != _checks(keys, map(CHECKED, packed))][:1]:
+        raise CheckpointError(where, f"the entity {one.tobytes().hex()} is damaged")
+    return whole["head"]["seen"].astype(np.int64), whole["row"].copy()
+
+
+def _names(keys: Keys) -> list[bytes]:
+    names: list[bytes] = np.ascontiguousarray(keys).view("V8").tolist()
+    return names
+
+
+def _checks(keys: Keys, bodies: Iterable[bytes]) -> NDArray[np.uint32]:
+    """CRC-32 of each entity: its key, then its body."""
+    return np.fromiter(map(zlib.crc32, bodies, map(zlib.crc32, _names(keys))), np.uint32, len(keys))
 
 
 def _format(saved: Saved, learned: int) -> bytes:

@@ -21,6 +21,7 @@ from brokers.mock import MockCluster
 from skimstream.consumer import source as source_module
 from skimstream.consumer.address import Address
 from skimstream.consumer.board import Board, key
+from skimstream.consumer.checkpoint import Checkpoints, Saved
 from skimstream.consumer.metrics import Metrics
 from skimstream.consumer.source import Source
 from skimstream.consumer.streams.base import night_name
@@ -162,3 +163,25 @@ def test_a_small_batch_that_changes_no_list_costs_no_explanations(
     one.worker.board.floors = dict.fromkeys(one.worker.board.floors, 1.0)  # nobody gets there
     calls = [4 * one.calls(events[at : at + 4]) for at in range(WARM, WARM + 40, 4)]
     assert np.median(calls) <= 1_550, calls  # some are notable, and have a line
+
+
+def test_entities_that_come_back_from_redis_take_no_calls_each(store: redis.Redis) -> None:
+    dtype, found = np.dtype([("visits", np.int64), ("sum", np.float64)]), {}
+    for count in (100, 1_000):
+        checkpoints = Checkpoints(store, f"calls-{count}")
+        keys = np.arange(1, count + 1).astype(np.uint64)
+        rows = np.ones(count, dtype)
+        fence = checkpoints.begin("t/0", 0, "m").fence
+        fence = checkpoints.write(
+            "t/0", fence, 0, Saved({}, "m", "l", ""), (keys, keys.astype(np.int64), rows), keys[:0]
+        )
+        checkpoints.recall("t/0", fence, keys, dtype)  # the script is there from here on
+        counter = Counter()
+        with counter.counting():
+            back, seen, again = checkpoints.recall("t/0", fence, keys, dtype)
+        assert (back == keys).all()
+        assert (seen == keys.astype(np.int64)).all()
+        assert (again == rows).all()
+        found[count] = counter.calls
+    # redis-py encodes each key of its own: two calls.
+    assert (found[1_000] - found[100]) / 900 <= 2.1, found
