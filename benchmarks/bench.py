@@ -26,11 +26,12 @@ from whole.page import rewrite
 from whole.paths import race
 from whole.stages import stages
 from whole.start import starts
+from whole.trained import model_of
 
 FOLDER, PAGE = ROOT / "docs" / "benchmarks", ROOT / "docs" / "performance.md"
 PARTITIONS = 4
 #: Messages by workload: of a full run, and of a quick one.
-COUNTS = {"behaviour": (80_000, 2_000), "ztf": (10_000, 300)}
+COUNTS = {"behaviour": (80_000, 2_000), "ztf": (10_000, 300), "lsst": (10_000, 600)}
 PACKAGES = ("confluent-kafka", "fastavro", "numba", "numpy", "redis", "river", "scikit-learn")
 PARTS = ("paths", "stages", "latency", "kernels", "start")
 
@@ -86,7 +87,9 @@ def measured(where: Arena, name: str, given: argparse.Namespace) -> dict[str, An
     if "paths" in parts:
         where.fill(name, PARTITIONS, messages)
         others = given.contender or [one for one in CONTENDERS if one != "ours"]
-        found |= race(where, name, name, PARTITIONS, len(messages), given.repeats, ["ours", *others])
+        found |= race(
+            where, name, PARTITIONS, len(messages), given.repeats, ["ours", *others], str(model_of(name) or "")
+        )
     if "stages" in parts:
         with where.store.client() as store:
             found |= stages(name, messages[: COUNTS[name][given.quick] // 2], store, given.repeats)

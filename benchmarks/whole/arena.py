@@ -24,7 +24,9 @@ from skimstream.producer.encode import container, plain  # noqa: E402
 from skimstream.producer.schema import load  # noqa: E402
 from skimstream.producer.simulate.night import simulate_night  # noqa: E402
 from skimstream.producer.simulate.sessions import simulate_sessions  # noqa: E402
+from whole.lsst import simulated, tonight  # noqa: E402
 
+ELASTICC = SHARED / "lsst" / "elasticc_v0_9_5607.tar.gz"
 USERS = 20_000
 MOCK_BYTES = 5_000_000  # the mock cluster keeps so much a partition, and drops the oldest without a word
 SEED = 1
@@ -91,6 +93,12 @@ def workload(name: str, count: int) -> tuple[list[bytes], str]:
         day = simulate_sessions(SEED, datetime(2026, 11, 21, tzinfo=UTC), count, users=min(USERS, count))
         schema = load("behaviour")
         return [plain(one.record, schema) for one in day], "simulated sessions of 18 fields"
+    if name == "lsst":
+        if not ELASTICC.exists():
+            return simulated(count, SEED), "simulated alerts of 1 to 60 detections, without cutouts"
+        found = [tonight(alert) for _, alert in islice(archived([ELASTICC]), count)]
+        what = f"{len(found)} alerts of ELAsTiCC as if of one night, without cutouts, again and again"
+        return list(islice(cycle(found), count)), what
     archives = {label: (SHARED / path, folder) for label, path, folder, _ in ARCHIVES}
     path, folder = archives["ztf_v3.2"]
     if path.exists():

@@ -9,7 +9,6 @@ import time
 
 import numpy as np
 
-from skimstream.cli.models import load_model
 from skimstream.cli.run import settle
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.config import load_settings
@@ -47,7 +46,7 @@ def main() -> None:
     settings = load_settings(None, settings_of(spec))
     run_worker(
         settings,
-        load_model(spec.stream, None),
+        spec.load(),
         done,
         ready=lambda port, problem: settle(),
         make=Watched,

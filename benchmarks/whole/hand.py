@@ -23,7 +23,11 @@ from skimstream.scoring.features.behaviour import NUMBERS
 from whole.spec import Spec
 
 KEPT, TREES, HEIGHT, WINDOW = 1_000, 25, 8, 250  # as Skimstream's defaults
-BANDS = (1, 2)
+# Bands, and the names of a point's band, time, brightness and its error.
+NAMES: dict[str, tuple[tuple[int | str, ...], tuple[str, str, str, str]]] = {
+    "ztf": ((1, 2), ("fid", "jd", "magpsf", "sigmapsf")),
+    "lsst": (tuple("ugrizY"), ("filterName", "midPointTai", "psFlux", "psFluxErr")),
+}
 EXTRACTOR = lc.Extractor(
     *(lc.Mean(), lc.WeightedMean(), lc.StandardDeviation(), lc.Median(), lc.Amplitude(), lc.BeyondNStd(1.0)),
     *(lc.Cusum(), lc.InterPercentileRange(0.1), lc.Kurtosis(), lc.LinearTrend(), lc.LinearFit()),
@@ -61,10 +65,8 @@ class Hand:
         """By name, without gaps."""
         if self.stream == "behaviour":
             return {name: float(record[name] or 0.0) for name in NUMBERS}
-        rows = [*(record.get("prv_candidates") or ()), record["candidate"]]
         found: dict[str, float] = {}
-        for band in BANDS:
-            seen = sorted((r["jd"], r["magpsf"], r["sigmapsf"]) for r in rows if r["fid"] == band and r.get("magpsf"))
+        for band, seen in self.curves(record).items():
             values = [0.0] * len(EXTRACTOR.names)
             if len(seen) > 4:
                 t, m, sigma = np.array(seen, np.float64).T.copy()
@@ -74,6 +76,16 @@ class Hand:
                 for name, v in zip(EXTRACTOR.names, values, strict=True)
             }
         return found
+
+    def curves(self, record: dict[str, Any]) -> dict[int | str, list[tuple[float, float, float]]]:
+        """By band, an alert's detections in order of time: time, brightness, its error."""
+        bands, (band, time, value, error) = NAMES[self.stream]
+        earlier, now = ("prv_candidates", "candidate") if self.stream == "ztf" else ("prvDiaSources", "diaSource")
+        rows = [*(record.get(earlier) or ()), record[now]]
+        return {
+            one: sorted((row[time], row[value], row[error]) for row in rows if row[band] == one and row.get(value))
+            for one in bands
+        }
 
     def online(self, features: dict[str, float]) -> float:
         """Half-space trees: score first, then learn."""
@@ -85,9 +97,10 @@ class Hand:
         """Set, hash, object and score, details."""
         if self.stream == "behaviour":
             owner, night = record["user_id"], str(record["transaction_date"])[:10]
+        elif self.stream == "ztf":
+            owner, night = record["objectId"], _night(record["candidate"]["jd"] - 2_440_587.5)
         else:
-            when = datetime.fromtimestamp((record["candidate"]["jd"] - 2_440_587.5) * 86_400, UTC)
-            owner, night = record["objectId"], when.date().isoformat()
+            owner, night = str(record["diaSource"]["diaObjectId"]), _night(record["diaSource"]["midPointTai"] - 40_587)
         return f"top:{night}", f"details:{night}", {owner: score}, json.dumps({"score": score})
 
     def write(self, rows: list[tuple[str, str, dict[str, float], str]]) -> None:
@@ -99,3 +112,8 @@ class Hand:
             for top in {row[0] for row in rows}:
                 pipe.zremrangebyrank(top, 0, -KEPT - 1)
             pipe.execute()
+
+
+def _night(days: float) -> str:
+    """The date so many days after 1970-01-01."""
+    return datetime.fromtimestamp(86_400 * days, UTC).date().isoformat()

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from skimstream.cli.models import load_model
 from skimstream.cli.run import settle
 from skimstream.consumer.batch import Batch
 from skimstream.consumer.config import load_settings
@@ -29,7 +28,7 @@ def run(spec: Spec, meter: Meter) -> None:
     settings = load_settings(None, settings_of(spec))
     run_worker(
         settings,
-        load_model(spec.stream, None),
+        spec.load(),
         done,
         ready=lambda port, problem: settle(),
         make=Timed,

@@ -25,7 +25,7 @@ class Run(NamedTuple):
 
 
 def race(
-    arena: Arena, stream: str, topic: str, partitions: int, count: int, repeats: int, names: list[str]
+    arena: Arena, stream: str, partitions: int, count: int, repeats: int, names: list[str], model: str = ""
 ) -> dict[str, Any]:
     """Medians by contender, and ratios of CPU time to ours; the order turns from repeat to repeat."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
@@ -37,8 +37,8 @@ def race(
                 continue
             arena.empty()
             events = min(count, max(FEWEST, int(count * SHARE[name])))
-            group = f"{topic}-{name}-{turn}"
-            spec = Spec(stream, arena.bootstrap, topic, partitions, arena.store.url, events, group)
+            group = f"{stream}-{name}-{turn}"
+            spec = Spec(stream, arena.bootstrap, stream, partitions, arena.store.url, events, group, model)
             one = run(name, spec)
             if one.figures is None:
                 problems[name] = one.problem

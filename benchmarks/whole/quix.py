@@ -7,7 +7,6 @@ import numpy as np
 import redis
 from quixstreams import Application
 
-from skimstream.cli.models import load_model
 from skimstream.consumer.address import Address
 from skimstream.consumer.checkpoint import Begun
 from skimstream.consumer.fence import NEW, Fence
@@ -23,7 +22,7 @@ KEPT = 1_000
 
 def run(spec: Spec, meter: Meter) -> None:
     """Until all events went through the function."""
-    stream, model, store = stream_of(spec.stream), load_model(spec.stream, None), redis.Redis.from_url(spec.redis)
+    stream, model, store = stream_of(spec.stream), spec.load(), redis.Redis.from_url(spec.redis)
     warm_up(stream, model)
     partition = Partition(Address("", 0), stream, model, Begun(Fence(0, f"0:{NEW}:0"), "", ""))
     decoder = Decoder(stream.wanted, stream.framing, stream.schema())

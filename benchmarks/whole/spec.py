@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -24,6 +25,13 @@ class Spec:
     redis: str
     events: int
     group: str
+    model: str = ""  # a folder; "" = the one that Skimstream brings
+
+    def load(self) -> Any:
+        """Skimstream's model of the stream."""
+        from skimstream.cli.models import load_model
+
+        return load_model(self.stream, Path(self.model) if self.model else None)
 
     def to_json(self) -> str:
         """For a contender's command line."""

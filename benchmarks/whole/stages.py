@@ -28,6 +28,7 @@ from skimstream.consumer.tally import Tally, account
 from skimstream.consumer.worker import Worker
 from skimstream.schemas.decode import Decoder
 from skimstream.scoring.ensemble import Ensemble
+from whole.trained import model_of
 
 BATCH = 500
 REFERENCE, READ = "fastavro", 1_000
@@ -126,7 +127,7 @@ def once(
     stream, watch = stream_of(name), Stopwatch()
     metrics = Metrics(CollectorRegistry(), name, stream.unscored_reasons)
     decoder, board = Decoder(stream.wanted, stream.framing, stream.schema()), Board(store, name)
-    worker = Worker(stream, load_model(name, None), board, Nowhere(), metrics, decoder)
+    worker = Worker(stream, load_model(name, model_of(name)), board, Nowhere(), metrics, decoder)
     begun = worker.checkpoints.begin("t/0", 0, worker.chosen.model.id)
     partition, tally = Partition(Address("t", 0), stream, worker.chosen.model, begun), Tally()
     with ExitStack() as stack:
