@@ -21,9 +21,12 @@ import capacity
 from whole import budget
 from whole.arena import ROOT, Arena, arena, mean_bytes, workload
 from whole.contender import CONTENDERS
+from whole.history import history
+from whole.keys import keys
 from whole.latency import latency
 from whole.page import rewrite
 from whole.paths import race
+from whole.scaling import scaling
 from whole.stages import stages
 from whole.start import starts
 from whole.trained import model_of
@@ -33,7 +36,8 @@ PARTITIONS = 4
 #: Messages by workload: of a full run, and of a quick one.
 COUNTS = {"behaviour": (80_000, 2_000), "ztf": (10_000, 300), "lsst": (10_000, 600)}
 PACKAGES = ("confluent-kafka", "fastavro", "numba", "numpy", "redis", "river", "scikit-learn")
-PARTS = ("paths", "stages", "latency", "kernels", "start")
+PARTS = ("paths", "stages", "latency", "start", "scaling", "keys", "history", "kernels")
+EVENTS = {False: 120_000, True: 6_000}  # that workers share
 
 
 def main() -> None:
@@ -45,10 +49,7 @@ def main() -> None:
         report["broker"] = where.kind
         for name in wanted:
             report["workloads"][name] = measured(where, name, given)
-        if "start" in wanted_parts(given) and not given.quick:  # compiling takes half a minute
-            report["start"] = starts(where, "behaviour", workload("behaviour", 2_000)[0], given.repeats)
-    if "kernels" in wanted_parts(given) and not given.quick:
-        report["kernels"] = budget.kernels()
+        report |= beside(where, given)
     report["machine"]["load_after"] = os.getloadavg()[0]
     print(table(report), file=sys.stderr)
     if given.out:
@@ -72,6 +73,23 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--contender", action="append", choices=list(CONTENDERS), help="only these, beside ours")
     parser.add_argument("--out", type=Path, default=None, help=f"write latest.json and a picture ({FOLDER})")
     return parser.parse_args()
+
+
+def beside(where: Arena, given: argparse.Namespace) -> dict[str, Any]:
+    """What is measured of one workload only, or of none."""
+    parts, quick = wanted_parts(given), given.quick
+    found: dict[str, Any] = {}
+    if "start" in parts and not quick:  # compiling takes half a minute
+        found["start"] = starts(where, "behaviour", workload("behaviour", 2_000)[0], given.repeats)
+    if "scaling" in parts:
+        found["scaling"] = scaling(where, "behaviour", workload("behaviour", EVENTS[quick])[0], quick)
+    if "keys" in parts:
+        found["keys"] = keys(where, quick)
+    if "history" in parts:
+        found["history"] = history(quick, given.repeats)
+    if "kernels" in parts and not quick:
+        found["kernels"] = budget.kernels()
+    return found
 
 
 def wanted_parts(given: argparse.Namespace) -> Sequence[str]:
@@ -129,6 +147,8 @@ def table(report: dict[str, Any]) -> str:
             said = late.get("problem") or f"p50 {late['p50_ms']}, p99 {late['p99_ms']}, p99.9 {late['p999_ms']} ms"
             lines.append(f"  at {int(rate):,}/s offered: {said}")
         lines += [f"  {stage:20s} {spent:8.2f} us" for stage, spent in one.get("stages_us", {}).items()]
+    for part in ("scaling", "keys", "history"):
+        lines += [f"{part} {name}: {figures}" for name, figures in report.get(part, {}).items()]
     lines += budget.lines(report)
     return "\n".join(lines)
 

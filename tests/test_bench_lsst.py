@@ -15,12 +15,6 @@ from whole.hand import Hand
 from whole.lsst import NIGHT, simulated, tonight
 
 
-def by_hand() -> Hand:
-    hand = Hand.__new__(Hand)  # without its models
-    hand.schema, hand.stream = None, "lsst"
-    return hand
-
-
 def test_simulated_alerts_are_read_alike() -> None:
     same_for(simulated(40, seed=2))
 
@@ -33,7 +27,7 @@ def test_real_alerts_are_read_alike_and_are_of_one_night() -> None:
 
 
 def same_for(alerts: list[bytes]) -> None:
-    stream, hand = stream_of("lsst"), by_hand()
+    stream, hand = stream_of("lsst"), Hand.reading("lsst")
     columns = Decoder(stream.wanted, stream.framing, stream.schema()).decode(alerts).columns
     assert len(columns) == len(alerts)
     assert set(stream.nights(columns).tolist()) <= {NIGHT - 40_587, NIGHT - 40_588}

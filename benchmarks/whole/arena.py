@@ -50,6 +50,10 @@ class Arena(NamedTuple):
         if isinstance(self.broker, MockCluster) and each > MOCK_BYTES:
             raise SystemExit(f"{topic}: the mock cluster keeps {MOCK_BYTES} bytes a partition, {each:.0f} are needed")
         self.broker.create_topic(topic, partitions)
+        self.send(topic, partitions, messages)
+
+    def send(self, topic: str, partitions: int, messages: list[bytes]) -> None:
+        """These messages, by turns onto the partitions of a topic that is there."""
         producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5, "log_level": 0})
         for i, message in enumerate(messages):
             while True:

@@ -46,6 +46,11 @@ def _visit(report: Report) -> float:
     return float(VISIT * report["workloads"]["ztf"]["contenders"]["ours"]["cpu_us"] / 1e6)
 
 
+def _crowd(report: Report) -> float:
+    found = report["keys"]
+    return float(found["5000000"]["resident_mib"] / found["1000000"]["resident_mib"])
+
+
 GOALS = (
     Goal("decode a ZTF v4.01 alert", _decode("ztf_v4.01"), 50, "x fastavro"),
     Goal("decode an event of 18 fields", _decode("behaviour_event"), 20, "x fastavro"),
@@ -61,6 +66,7 @@ GOALS = (
     Goal(f"a visit of {VISIT:,} ZTF alerts", _visit, 5, "s of CPU", least=False),
     Goal("at 10,000 events/s, on the board after, p50", _late("p50_ms"), 50, "ms", least=False),
     Goal("at 10,000 events/s, on the board after, p99", _late("p99_ms"), 250, "ms", least=False),
+    Goal("memory with 5 M users, of that with 1 M", _crowd, 1.05, "x", least=False),
     Goal("`skim run` to the first score", lambda report: report["start"]["warm_s"], 3, "s", least=False),
     Goal("the first start ever, which compiles", lambda report: report["start"]["first_s"], 30, "s", least=False),
 )

@@ -55,6 +55,13 @@ class Hand:
             seed=0,
         )
 
+    @classmethod
+    def reading(cls, stream: str) -> "Hand":
+        """One that decodes and makes features, and has no models."""
+        hand, schema = cls.__new__(cls), stream_of(stream).schema()
+        hand.schema, hand.stream = fastavro.parse_schema(dict(schema)) if schema else None, stream
+        return hand
+
     def decode(self, value: bytes) -> dict[str, Any]:
         """One record."""
         if self.schema is None:

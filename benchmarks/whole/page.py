@@ -10,6 +10,30 @@ from whole.contender import CONTENDERS
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 UNITS = ("CPU µs an event", "wall µs an event", "CPU, times ours", "peak MiB")
 
+# By title, the part of the report, and its columns by key; the first has no key, it is the row's name.
+TABLES: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "Workers that share a topic": (
+        "scaling",
+        {"": "workers", "events_per_second": "events/s", "times_one": "times one's", "cpu_us": "CPU µs an event, all"},
+    ),
+    "Memory by users": (
+        "keys",
+        {
+            "": "users",
+            "in_memory": "in memory",
+            "state_mib": "their MiB",
+            "resident_mib": "process, MiB",
+            "redis_mib": "Redis, MiB",
+            "new_us": "CPU µs an event, all new",
+            "back_us": "CPU µs an event, known before",
+        },
+    ),
+    "Alerts by length of their light curve": (
+        "history",
+        {"": "earlier detections", "ours_us": "CPU µs an alert", "hand_us": "by hand", "ratio": "times ours"},
+    ),
+}
+
 
 def tables(report: Mapping[str, Any]) -> str:
     """Markdown of everything in a report."""
@@ -27,7 +51,24 @@ def tables(report: Mapping[str, Any]) -> str:
     for name, one in report["workloads"].items():
         lines += [f"### {name}", "", f"{one['what']}; {one['messages']:,} messages of {one['bytes']:,} bytes.", ""]
         lines += _paths(one) + _stages(one) + _latency(one)
+    for title, (part, columns) in TABLES.items():
+        lines += _table(title, columns, report.get(part, {}))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(title: str, columns: Mapping[str, str], rows: Mapping[str, Mapping[str, float]]) -> list[str]:
+    if not rows:
+        return []
+    first, *others = columns.values()
+    lines = [f"### {title}", "", f"| {first} | {' | '.join(others)} |", f"|{'---:|' * len(columns)}"]
+    for name, figures in rows.items():
+        values = " | ".join(_number(figures[key]) for key in columns if key)
+        lines.append(f"| {int(name):,} | {values} |")
+    return [*lines, ""]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.4g}"
 
 
 def _paths(one: Mapping[str, Any]) -> list[str]:
@@ -38,7 +79,7 @@ def _paths(one: Mapping[str, Any]) -> list[str]:
     for who, found in contenders.items():
         ratio = one["ratios"].get(who, 1.0)
         numbers = (found["cpu_us"], found["wall_us"], ratio, found["peak_mib"])
-        lines.append(f"| {CONTENDERS[who]} | " + " | ".join(f"{number:,.4g}" for number in numbers) + " |")
+        lines.append(f"| {CONTENDERS[who]} | " + " | ".join(map(_number, numbers)) + " |")
     lines += [f"| {CONTENDERS[who]} | not run: {problem} | | | |" for who, problem in one["problems"].items()]
     return [*lines, ""]
 
