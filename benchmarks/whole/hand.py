@@ -47,7 +47,7 @@ class Hand:
         rows = [self.features(self.decode(one.value() or b"")) for one in first]
         matrix = np.array([list(row.values()) for row in rows])
         self.forest = IsolationForest(n_estimators=100, random_state=0, n_jobs=1).fit(matrix)
-        self.trees = anomaly.HalfSpaceTrees(
+        self.trees: Any = anomaly.HalfSpaceTrees(
             n_trees=TREES,
             height=HEIGHT,
             window_size=WINDOW,
@@ -64,9 +64,12 @@ class Hand:
 
     def decode(self, value: bytes) -> dict[str, Any]:
         """One record."""
-        if self.schema is None:
-            return dict(next(iter(fastavro.reader(io.BytesIO(value)))))
-        return dict(fastavro.schemaless_reader(io.BytesIO(value), self.schema, None))
+        read: Any = (
+            next(fastavro.reader(io.BytesIO(value)))
+            if self.schema is None
+            else fastavro.schemaless_reader(io.BytesIO(value), self.schema, None)
+        )
+        return dict(read)
 
     def features(self, record: dict[str, Any]) -> dict[str, float]:
         """By name, without gaps."""
