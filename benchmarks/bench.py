@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,12 @@ from whole.start import starts
 from whole.trained import model_of
 
 FOLDER, PAGE = ROOT / "docs" / "benchmarks", ROOT / "docs" / "performance.md"
+PARTIAL = ROOT / "build" / "bench" / "partial.json"
 PARTITIONS = 4
 #: Messages by workload: of a full run, and of a quick one.
 COUNTS = {"behaviour": (80_000, 2_000), "ztf": (10_000, 300), "lsst": (10_000, 600)}
 PACKAGES = ("confluent-kafka", "fastavro", "numba", "numpy", "redis", "river", "scikit-learn")
-PARTS = ("paths", "stages", "latency", "start", "scaling", "keys", "history", "kernels")
+PARTS = ("paths", "stages", "latency", "start", "scaling", "history", "kernels", "keys")
 EVENTS = {False: 120_000, True: 6_000}  # that workers share
 
 
@@ -49,7 +50,10 @@ def main() -> None:
         report["broker"] = where.kind
         for name in wanted:
             report["workloads"][name] = measured(where, name, given)
-        report |= beside(where, given)
+            keep(report)
+        for part, figures in beside(where, given):
+            report[part] = figures
+            keep(report)
     report["machine"]["load_after"] = os.getloadavg()[0]
     print(table(report), file=sys.stderr)
     if given.out:
@@ -75,21 +79,25 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def beside(where: Arena, given: argparse.Namespace) -> dict[str, Any]:
-    """What is measured of one workload only, or of none."""
+def beside(where: Arena, given: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """What is measured of one workload only, or of none: by part."""
     parts, quick = wanted_parts(given), given.quick
-    found: dict[str, Any] = {}
     if "start" in parts and not quick:  # compiling takes half a minute
-        found["start"] = starts(where, "behaviour", workload("behaviour", 2_000)[0], given.repeats)
+        yield "start", starts(where, "behaviour", workload("behaviour", 2_000)[0], given.repeats)
     if "scaling" in parts:
-        found["scaling"] = scaling(where, "behaviour", workload("behaviour", EVENTS[quick])[0], quick)
-    if "keys" in parts:
-        found["keys"] = keys(where, quick)
+        yield "scaling", scaling(where, "behaviour", workload("behaviour", EVENTS[quick])[0], quick)
     if "history" in parts:
-        found["history"] = history(quick, given.repeats)
+        yield "history", history(quick, given.repeats)
     if "kernels" in parts and not quick:
-        found["kernels"] = budget.kernels()
-    return found
+        yield "kernels", budget.kernels()
+    if "keys" in parts:
+        yield "keys", keys(where, quick)
+
+
+def keep(report: dict[str, Any]) -> None:
+    """What there is so far, should the rest fail."""
+    PARTIAL.parent.mkdir(parents=True, exist_ok=True)
+    PARTIAL.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def wanted_parts(given: argparse.Namespace) -> Sequence[str]:

@@ -340,5 +340,7 @@ def consumer_options(given: Mapping[str, Any]) -> dict[str, Any]:
         "topic.metadata.refresh.interval.ms": 30_000,
         # 64 MB a partition by default; a batch needs far less, and memory should be ours to bound.
         "queued.max.messages.kbytes": 16_384,
+        # So long nothing is fetched once that is full; librdkafka's own second is as long as 1,000 alerts take.
+        "fetch.queue.backoff.ms": 20,
         **given,
     }

@@ -69,6 +69,7 @@ def messages(spec: Spec, meter: Meter, size: int) -> Iterator[list[Message]]:
         "group.id": spec.group,
         "enable.auto.commit": False,
         "queued.max.messages.kbytes": 16_384,
+        "fetch.queue.backoff.ms": 20,
         "log_level": 0,
     }
     left, consumer = spec.events, Consumer(options)
