@@ -38,8 +38,9 @@ def test_every_label_is_copied_once_however_often_it_is_killed(kills: int, kafka
         kafka.create_topic(name, partitions)
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "enable.idempotence": True, "log_level": 0})
     for number in range(LABELS + 1):  # two hours and more, so that all labels of the first hour's are due
-        event = {"number": f"p{number}", "card": f"c{number % 7}", "when": BEGAN + 2 * number, "amount": 5}
-        producer.produce(topic, json.dumps(event).encode(), event["card"], number % 7 % 3)
+        card = f"c{number % 7}"
+        event = {"number": f"p{number}", "card": card, "when": BEGAN + 2 * number, "amount": 5}
+        producer.produce(topic, json.dumps(event).encode(), card, number % 7 % 3)
         producer.poll(0)
     for number in range(LABELS):
         label = {"event_id": f"p{number}", "label": int(number % 50 == 0)}
