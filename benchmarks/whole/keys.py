@@ -7,6 +7,7 @@ have to be called back from Redis. Events are those of real messages, with other
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -100,6 +101,7 @@ def main() -> None:
             "in_memory": entities.keys.tracked,
             "state_mib": crowd.partition.state.state_bytes / MIB,
             "resident_mib": resident(),
+            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             "redis_mib": memory["used_memory"] / MIB,
             "new_us": 1e6 * new / users,
             "back_us": 1e6 * back / BACK,

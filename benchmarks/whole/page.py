@@ -23,6 +23,7 @@ TABLES: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "in_memory": "in memory",
             "state_mib": "their MiB",
             "resident_mib": "process, MiB",
+            "peak_mib": "at most, MiB",
             "redis_mib": "Redis, MiB",
             "new_us": "CPU µs an event, all new",
             "back_us": "CPU µs an event, known before",
