@@ -7,7 +7,6 @@ have to be called back from Redis. Events are those of real messages, with other
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from skimstream.consumer.streams.registry import stream_of
 from skimstream.schemas.columns import Columns
 from skimstream.schemas.decode import Decoder
 from whole.arena import ROOT, Arena, workload
+from whole.spec import peak
 
 USERS = {False: (100_000, 1_000_000, 5_000_000), True: (10_000, 100_000)}
 BATCH, DIGITS = 4_000, 10
@@ -101,7 +101,7 @@ def main() -> None:
             "in_memory": entities.keys.tracked,
             "state_mib": crowd.partition.state.state_bytes / MIB,
             "resident_mib": resident(),
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "peak_mib": peak(),
             "redis_mib": memory["used_memory"] / MIB,
             "new_us": 1e6 * new / users,
             "back_us": 1e6 * back / BACK,

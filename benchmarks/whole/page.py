@@ -63,12 +63,15 @@ def _table(title: str, columns: Mapping[str, str], rows: Mapping[str, Mapping[st
     first, *others = columns.values()
     lines = [f"### {title}", "", f"| {first} | {' | '.join(others)} |", f"|{'---:|' * len(columns)}"]
     for name, figures in rows.items():
-        values = " | ".join(_number(figures[key]) for key in columns if key)
+        values = " | ".join(_number(figures.get(key)) for key in columns if key)
         lines.append(f"| {int(name):,} | {values} |")
     return [*lines, ""]
 
 
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
+    """Nothing for what was not measured."""
+    if value is None:
+        return ""
     return f"{value:,.0f}" if value >= 1_000 else f"{value:.4g}"
 
 
@@ -79,7 +82,7 @@ def _paths(one: Mapping[str, Any]) -> list[str]:
     lines = [f"| | {' | '.join(UNITS)} |", f"|---|{'---:|' * len(UNITS)}"]
     for who, found in contenders.items():
         ratio = one["ratios"].get(who, 1.0)
-        numbers = (found["cpu_us"], found["wall_us"], ratio, found["peak_mib"])
+        numbers = (found["cpu_us"], found["wall_us"], ratio, found.get("peak_mib"))
         lines.append(f"| {CONTENDERS[who]} | " + " | ".join(map(_number, numbers)) + " |")
     lines += [f"| {CONTENDERS[who]} | not run: {problem} | | | |" for who, problem in one["problems"].items()]
     return [*lines, ""]
